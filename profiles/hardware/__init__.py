@@ -1,0 +1,1 @@
+"""Hardware standards: one product each, its numbers with their sources."""

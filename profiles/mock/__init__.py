@@ -1,0 +1,1 @@
+"""Hardware standards for NVIDIA's mock NVML library, whose numbers are not those of hardware."""

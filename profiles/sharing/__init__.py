@@ -1,0 +1,1 @@
+"""Sharing standards: how GPUs are handed out."""

@@ -1,0 +1,1 @@
+"""Stack standards: what runs on the node to hand them out."""

@@ -1,0 +1,54 @@
+"""The command line: thin, for whatever it can do, pytest can."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gpu_readiness import __version__
+
+app = typer.Typer(
+    name="gpu-readiness",
+    help="Say which GPU nodes of a Kubernetes cluster are ready, which are not, and why.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gpu-readiness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+@app.command(context_settings=_PASS_ON)
+def check(context: typer.Context) -> None:
+    """Judge nodes: pytest --pyargs gpu_readiness.checks with the same options and exit code.
+
+    Further arguments are pytest's own: folders with checks of yours, -k, -x, -v, -q.
+    """
+    if any(argument in ("--help", "-h") for argument in context.args):
+        from gpu_readiness.plugin import describe_options
+
+        typer.echo(describe_options())
+        raise typer.Exit
+    from gpu_readiness.plugin import run
+
+    raise typer.Exit(run(["--pyargs", "gpu_readiness.checks", *context.args]))
+
+
+def main() -> None:
+    """Entry point of the `gpu-readiness` script."""
+    sys.exit(app())

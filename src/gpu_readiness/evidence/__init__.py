@@ -1,0 +1,1 @@
+"""Raw artefacts, read and parsed: pure functions that know neither pytest nor a cluster connection."""

@@ -1,0 +1,1 @@
+"""What follows from evidence before anyone judges it: pure functions over a node, its GPUs and its cluster."""

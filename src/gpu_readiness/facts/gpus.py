@@ -1,0 +1,175 @@
+"""Facts about the GPUs of a node."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from gpu_readiness.evidence.reading import Reading, State, Unmeasured
+from gpu_readiness.node import Gpu, MigInstance, Node
+from gpu_readiness.standard import Expected, Standard
+from gpu_readiness.verdict import Reason
+
+#: Streaming multiprocessors of a MIG slice and of the profiles that are no multiple of it, by architecture generation.
+#: Source: NVIDIA MIG user guide, tables of profiles for A100, H100 and B200; read off real MIG captures for A100 and H100.
+_SLICE_SMS = {"ampere": 14, "hopper": 16, "blackwell": 18}
+_ODD_SMS = {("hopper", 3): 60, ("hopper", 7): 132, ("blackwell", 3): 70, ("blackwell", 7): 148}
+_PROFILE = re.compile(r"^(\d)g\.(\d+)gb")
+#: MiB that a GPU with no work may show as used (contexts of monitoring agents, MPS servers).
+IDLE_MEMORY = Expected.of("<=1024")
+
+
+def has_no_mig(gpu: Gpu) -> bool:
+    """Whether its hardware standard says that this product cannot be partitioned."""
+    return gpu.known and gpu.standard.mig_capable is False
+
+
+def wanted_layout(standard: Standard, gpu: Gpu) -> list[str] | None:
+    """The MIG profiles this GPU has to be carved into; None where the standard does not say or takes any."""
+    layout = standard.mig.layout
+    mode = standard.mig.mode
+    if isinstance(layout, dict):
+        layout = layout.get(str(gpu.index), [])
+    if isinstance(layout, (list, tuple)):
+        return sorted(map(str, layout))
+    return [] if layout is None and mode is not None and mode.kind == "exact" and mode.accepts("disabled") else None
+
+
+def mig_layout(gpu: Gpu, wanted: list[str]) -> list[str]:
+    """The profiles of the MIG devices that exist, sorted.
+
+    The XML names no profile; memory and multiprocessors tell which one a device is, and where two are alike (3g and 4g of
+    Hopper have the same memory), the one that the layout still waits for is meant.
+    """
+    waiting = Counter(wanted)
+    found = []
+    for device in gpu.mig_devices:
+        name = device.profile or _profile_of(gpu, device, waiting)
+        waiting[name] -= 1
+        found.append(name)
+    return sorted(found)
+
+
+def _profile_of(gpu: Gpu, device: MigInstance, waiting: Counter[str]) -> str:
+    known = list(gpu.standard.mig_profiles) if gpu.known else []
+    fitting = [name for name in dict.fromkeys([*known, *waiting]) if _fits(gpu, device, name)]
+    expected = [name for name in fitting if waiting[name] > 0]
+    return next(iter(expected or fitting), f"{device.multiprocessors} SMs with {device.memory} MiB")
+
+
+def _fits(gpu: Gpu, device: MigInstance, profile: str) -> bool:
+    match = _PROFILE.match(profile)
+    if match is None or device.memory is None:
+        return False
+    slices, gigabytes = int(match.group(1)), int(match.group(2))
+    if abs(device.memory / 1024 - gigabytes) > max(1.0, 0.06 * gigabytes):
+        return False
+    family = str((gpu.read("architecture").value or "")).lower()
+    sms = _ODD_SMS.get((family, slices)) or slices * _SLICE_SMS.get(family, 0)
+    return not sms or device.multiprocessors is None or abs(device.multiprocessors - sms) <= 2
+
+
+def gpus_with_ecc(node: Node) -> Iterator[Gpu]:
+    """GPUs that count ECC errors: not those for which the standard says that ECC is off or not there."""
+    for gpu in node.gpus:
+        mode = gpu.standard.ecc if gpu.known else None
+        if mode is not None and not mode.is_any and not mode.accepts("enabled"):
+            gpu.record()
+        elif mode is None and (gpu.read("ecc.current").state is State.UNSUPPORTED or gpu.read("ecc.current").value == "disabled"):
+            gpu.unmeasured(Reason.UNSUPPORTED, f"{gpu.label}: {gpu.product} counts no ECC errors, and no standard says whether it should")
+        else:
+            yield gpu
+
+
+def uncorrectable_now(gpu: Gpu) -> list[tuple[str, Reading]]:
+    """The volatile uncorrectable counters: the GPU's own, or those of its MIG devices while MIG takes the GPU's away.
+
+    Raises:
+        Unmeasured: there is not one.
+    """
+    own = gpu.uncorrectable("volatile")
+    if gpu.mig_enabled and not any(reading.there for _, reading in own):
+        if gpu.mig_devices:
+            return [(f"ecc.volatile.mig-{each.instance}", each.uncorrectable) for each in gpu.mig_devices]
+        return [(field, reading) for field, reading in gpu.uncorrectable("aggregate") if reading.there][:1]
+    if not own:
+        raise Unmeasured(Reason.MISSING, f"{gpu.label}: no volatile ECC counter", gpu.source)
+    supported = [(field, reading) for field, reading in own if reading.state is not State.UNSUPPORTED]
+    return supported or own
+
+
+def repairs_by(gpu: Gpu, kind: str) -> bool:
+    """Whether this GPU repairs its memory by `row-remap` or `page-retirement`: by the standard, else by what it answers.
+
+    A GPU in MIG mode does not show remapped rows; the exporter's metric stands in (telemetry.health).
+    """
+    by_standard = gpu.standard.memory_repair if gpu.known else None
+    if by_standard is not None:
+        hidden = kind == "row-remap" and gpu.mig_enabled and gpu.read("remap.pending").state is State.UNSUPPORTED
+        return by_standard == kind and not hidden
+    probe = "remap.pending" if kind == "row-remap" else "retired.pending"
+    return gpu.read(probe).state not in (State.UNSUPPORTED, State.ABSENT)
+
+
+def bad_fabric_bits(gpu: Gpu) -> Iterator[tuple[str, Reading]]:
+    """Fabric health readings that are there and bad; N/A is normal on Hopper (state and status decide there)."""
+    good = {
+        "fabric.health": ("healthy",),
+        "fabric.bandwidth": ("full",),
+        "fabric.route-recovery": ("false",),
+        "fabric.route-unhealthy": ("false",),
+        "fabric.access-timeout-recovery": ("false",),
+        "fabric.incorrect-configuration": ("none", "false"),
+    }
+    for field, accepted in good.items():
+        reading = gpu.read(field)
+        if reading.there and reading.value not in accepted:
+            yield field, reading
+
+
+def odd_ones_out(node: Node, field: str) -> Iterator[tuple[Gpu, str, str]]:
+    """Each GPU with its value of `field` and the usual one among GPUs of its product, where the field has a value."""
+    readings = [(gpu, gpu.read(field)) for gpu in node.gpus]
+    there = [(gpu, str(reading.value)) for gpu, reading in readings if reading.there]
+    for gpu, value in there:
+        usual = Counter(each for other, each in there if other.product == gpu.product).most_common(1)[0][0]
+        yield gpu, value, usual
+    for gpu, reading in readings:
+        if reading.state in (State.BROKEN, State.DENIED):
+            gpu.judge(field, reading, "")
+
+
+def idle_gpus(node: Node) -> list[tuple[Gpu, Expected]]:
+    """GPUs that no pod can be holding, with the memory (MiB) each may use.
+
+    The exporter's pod labels say which GPU a pod holds. Where they do not, as many GPUs as pods hold are given the benefit
+    of the doubt, the busiest first.
+
+    Raises:
+        Unmeasured: pods could not be listed.
+    """
+    held = sum(sum(pod.requests.values()) or len(pod.claims) for pod in node.gpu_pods)
+    try:
+        by_pod = {uuid for uuid, gpu in node.exporter.gpus.items() if gpu.held}
+    except Unmeasured:
+        by_pod = set()
+    free = [gpu for gpu in node.gpus if gpu.uuid not in by_pod]
+    free.sort(key=lambda gpu: (-(gpu.processes or 0), -(gpu.read("memory.used").value or 0)))
+    benefit = max(0, held - len(by_pod))
+    return [(gpu, (gpu.standard.idle_memory if gpu.known else None) or IDLE_MEMORY) for gpu in free[benefit:]]
+
+
+def thermal_limit(gpu: Gpu) -> tuple[str, Reading, Expected]:
+    """The reading that tells how hot a GPU is, and what it has to be.
+
+    Newer parts give the margin to the limit (°C), which has to be above the margin at which they slow down; older ones a
+    temperature and the threshold of slowdown.
+    """
+    margin, least = gpu.read("temperature.margin"), gpu.read("temperature.slowdown-margin")
+    if margin.there and least.there:
+        left = Reading(margin.value - least.value, State.PRESENT, margin.source)
+        return "temperature above the slowdown margin", left, Expected.of(">0")
+    threshold = gpu.read("temperature.slowdown")
+    limit = Expected.of(f"<{threshold.value:g}" if threshold.there and threshold.value > 0 else "any")
+    return "temperature", gpu.read("temperature"), limit

@@ -1,0 +1,198 @@
+"""Facts about what a node advertises: the arithmetic of sharing and MIG, and the devices of DRA.
+
+The rules, mode by mode, are in docs/allocatable.md; their source is the device plugin's own code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from gpu_readiness.evidence import kube
+from gpu_readiness.evidence.kube import Device
+from gpu_readiness.evidence.reading import Unmeasured
+from gpu_readiness.facts.gpus import mig_layout, wanted_layout
+from gpu_readiness.node import Node
+from gpu_readiness.standard import Expected, Standard
+from gpu_readiness.verdict import Reason
+
+GPU = "nvidia.com/gpu"
+
+
+def quantities(node: Node, part: str) -> dict[str, int]:
+    """The GPU resources in `capacity` or `allocatable` as counts.
+
+    Raises:
+        Unmeasured: the node has no such map, or a quantity that is no count of devices.
+    """
+    found = node.kube.capacity if part == "capacity" else node.kube.allocatable
+    if found is None:
+        raise Unmeasured(Reason.UNPARSABLE, f"status.{part} of the node is no map of quantities", "nodes.json")
+    counts = {}
+    for key, said in found.items():
+        amount = kube.count(said)
+        if amount is None:
+            raise Unmeasured(Reason.UNPARSABLE, f"{part} of {key} is {said[:60]!r}, no count of devices", "nodes.json")
+        counts[key] = amount
+    return counts
+
+
+def expected_resources(node: Node, standard: Standard) -> dict[str, Expected]:
+    """What allocatable has to be: as the standard lists it, else by the arithmetic of sharing and MIG.
+
+    Raises:
+        Unmeasured: neither the standard nor the driver says how many GPUs there are.
+    """
+    if standard.allocatable.resources:
+        return dict(standard.allocatable.resources)
+    replicas = standard.sharing.replicas or sharing_replicas(node)
+    key = f"{GPU}.shared" if standard.sharing.renamed else GPU
+    count = _exact_count(standard)
+    if count is None:
+        count = len(node.gpus)
+    if standard.mig.strategy in ("single", "mixed"):
+        layouts = _layouts(node, standard, count)
+        if standard.mig.strategy == "single":
+            return {key: Expected.of(sum(map(len, layouts)) * replicas)}
+        profiles = Counter(name for layout in layouts for name in layout)
+        whole = sum(1 for layout in layouts if not layout) if standard.mig.mode is None else 0
+        found = {f"nvidia.com/mig-{name.replace('+', '.')}": Expected.of(n * replicas) for name, n in profiles.items()}
+        return {**found, GPU: Expected.of(whole * replicas)}
+    return {key: Expected.of(count * replicas)}
+
+
+def _exact_count(standard: Standard) -> int | None:
+    expected = standard.gpu.count
+    if expected is None or expected.kind != "exact" or not expected.numbers:
+        return None
+    return int(expected.numbers[0])
+
+
+def _layouts(node: Node, standard: Standard, count: int) -> list[list[str]]:
+    layout = standard.mig.layout
+    if isinstance(layout, dict):
+        return [list(layout.get(str(index), ())) for index in range(count)]
+    if isinstance(layout, (list, tuple)):
+        return [list(layout)] * count
+    return [mig_layout(gpu, wanted_layout(standard, gpu) or []) for gpu in node.gpus]
+
+
+def sharing_replicas(node: Node) -> int:
+    """How many pods share a GPU by the node's own labels; 1 where they do not say, or say 0 (MIG)."""
+    said = node.labels.get("nvidia.com/gpu.replicas", "")
+    gke = node.labels.get("cloud.google.com/gke-max-shared-clients-per-gpu", "")
+    return max(1, kube.count(said) or kube.count(gke) or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DraPool:
+    """What DRA publishes of a node: its GPU and MIG devices."""
+
+    devices: tuple[Device, ...]
+    missing_slices: int
+
+    @property
+    def gpus(self) -> tuple[Device, ...]:
+        """Full GPUs."""
+        return tuple(each for each in self.devices if each.type == "gpu")
+
+
+def dra_pool(node: Node) -> DraPool:
+    """The newest generation of the node's GPU slices.
+
+    Raises:
+        Unmeasured: slices could not be listed, or the newest generation is not complete yet.
+    """
+    slices = node.slices
+    pools: dict[str, list[int]] = {}
+    for each in slices:
+        pools.setdefault(each.pool, []).append(each.slice_count)
+    missing = sum(max(counts) - len(counts) for counts in pools.values())
+    if missing > 0:
+        raise Unmeasured(Reason.MISSING, f"{missing} ResourceSlices of the newest generation are not published yet", "resourceslices.json")
+    return DraPool(tuple(device for each in slices for device in each.devices), 0)
+
+
+def uses_dra(standard: Standard) -> bool:
+    """Whether GPUs of this stack are handed out by DRA and not by a device plugin."""
+    return standard.allocatable.advertised_by == "dra"
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """One party's word on how many devices there are."""
+
+    name: str
+    count: int
+
+
+def witnesses(node: Node, standard: Standard) -> list[Witness]:
+    """How many schedulable devices NVML, the GFD labels and the cluster each make it, in the same unit.
+
+    The unit is what the node's mode of sharing makes of a GPU: replicas, or MIG devices of strategy single. In strategy
+    mixed each profile is a unit of its own, see `mig_witnesses`.
+
+    Raises:
+        Unmeasured: a party that has to have a word has none.
+    """
+    if uses_dra(standard):
+        return [Witness("NVML", len(node.gpus)), Witness("ResourceSlices", len(dra_pool(node).gpus))]
+    replicas = standard.sharing.replicas or sharing_replicas(node)
+    allocatable = quantities(node, "allocatable")
+    advertised = allocatable.get(f"{GPU}.shared" if standard.sharing.renamed else GPU, 0)
+    strategy = standard.mig.strategy
+    if strategy == "single":
+        real = sum(len(gpu.mig_devices) for gpu in node.gpus)
+        by_nvml = real * replicas
+    elif strategy == "mixed":
+        by_nvml = sum(1 for gpu in node.gpus if not gpu.mig_enabled) * replicas
+    else:
+        by_nvml = len(node.gpus) * replicas
+    found = [Witness("NVML", by_nvml), Witness("allocatable", advertised)]
+    label = node.labels.get("nvidia.com/gpu.count")
+    if label is not None and strategy != "mixed" and len(node.products) == 1:
+        amount = kube.count(label)
+        if amount is None:
+            raise Unmeasured(Reason.UNPARSABLE, f"label nvidia.com/gpu.count is {label[:60]!r}", "nodes.json")
+        found.insert(1, Witness("GFD label gpu.count", amount * replicas))
+    return found
+
+
+def mig_witnesses(node: Node, standard: Standard) -> dict[str, list[Witness]]:
+    """Strategy mixed: for each MIG profile, how many devices NVML, the GFD labels and allocatable make it."""
+    if standard.mig.strategy != "mixed":
+        return {}
+    replicas = standard.sharing.replicas or 1
+    profiles: Counter[str] = Counter()
+    for gpu in node.gpus:
+        profiles.update(mig_layout(gpu, wanted_layout(standard, gpu) or []))
+    allocatable = quantities(node, "allocatable")
+    advertised = {key: n for key, n in allocatable.items() if key.startswith("nvidia.com/mig-") and n}
+    found = {}
+    for key in sorted({f"nvidia.com/mig-{name.replace('+', '.')}" for name in profiles} | set(advertised)):
+        name = key.removeprefix("nvidia.com/mig-")
+        words = [Witness("NVML", profiles[name] * replicas), Witness("allocatable", advertised.get(key, 0))]
+        label = kube.count(node.labels.get(f"{key}.count"))
+        if label is not None:
+            words.insert(1, Witness(f"GFD label mig-{name}.count", label * replicas))
+        found[key] = words
+    return found
+
+
+def dissenters(words: list[Witness]) -> str:
+    """Who disagrees with the others; all of them where no two agree. Empty if all say the same."""
+    counts = Counter(each.count for each in words)
+    if len(counts) < 2:
+        return ""
+    usual, times = counts.most_common(1)[0]
+    odd = [each for each in words if each.count != usual] if times > 1 else words
+    return ", ".join(f"{each.name} says {each.count}" for each in odd)
+
+
+def requested(node: Node) -> dict[str, int]:
+    """What unfinished pods of the node hold, by resource."""
+    total: Counter[str] = Counter()
+    for pod in node.pods:
+        if not pod.finished:
+            total.update(pod.requests)
+    return dict(total)

@@ -1,0 +1,88 @@
+"""The pytest plugin: options, and the hooks that hand over to the engine once it is asked for.
+
+This module is imported in every pytest run of whoever installed the package, so it imports nothing but pytest; without a
+readiness option it registers nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_GATES = ("acceptance", "drift", "pre-upgrade")
+_DEPTHS = ("auto", "api", "smi", "probe", "active")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; `gpu-readiness check` takes the same."""
+    group = parser.getgroup("gpu-readiness", "GPU node readiness")
+    group.addoption("--readiness-snapshot", metavar="DIR", help="judge this snapshot: a directory, .tar, .tar.gz or .tar.zst")
+    group.addoption(
+        "--readiness-standard",
+        metavar="NAME|FILE|DIR",
+        action="append",
+        default=[],
+        help="node standard: a shipped name, a YAML file or a folder of them; repeatable (default: by GPU product)",
+    )
+    group.addoption("--readiness-nodes", metavar="SELECTOR", default="", help="label selector, or names and globs, of the nodes to judge")
+    group.addoption("--readiness-gate", choices=_GATES, default=_GATES[0], help="which layers are judged (default: %(default)s)")
+    group.addoption("--readiness-layers", metavar="LAYERS", help="comma-separated layers instead of the gate's")
+    group.addoption(
+        "--readiness-depth",
+        choices=_DEPTHS,
+        default=_DEPTHS[0],
+        help="how far down to look; auto: probe where any node has a probe, else smi (default: %(default)s)",
+    )
+    group.addoption(
+        "--readiness-output", metavar="DIR", default="readiness-report", help="folder for the reports (default: %(default)s)"
+    )
+    group.addoption("--readiness-strict", action="store_true", help="a degraded node fails the run")
+    group.addoption(
+        "--readiness-min-coverage",
+        metavar="PCT",
+        type=float,
+        default=100.0,
+        help="exit 6 if fewer of the planned checks were measured (default: %(default)s)",
+    )
+    group.addoption(
+        "--readiness-workloads", metavar="DIR", action="append", default=[], help="a folder of workloads beside the shipped ones; repeatable"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the engine's own plugin if a source was given."""
+    if config.getoption("--readiness-snapshot") is not None:
+        from gpu_readiness.plugin.session import ReadinessSession
+
+        config.pluginmanager.register(ReadinessSession(config), "gpu_readiness_session")
+
+
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[Any] | None:
+    """Without a source, a readiness check is no test: say so instead of running it against nothing."""
+    if hasattr(obj, "__gpu_readiness_check__") and not collector.config.pluginmanager.has_plugin("gpu_readiness_session"):
+        collector.config.stash.setdefault(_HOMELESS, []).append(name)
+        return []
+    return None
+
+
+_HOMELESS: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Refuse a run of readiness checks that has nothing to judge."""
+    homeless = config.stash.get(_HOMELESS, [])
+    if homeless and not items:
+        raise pytest.UsageError(
+            f"{len(homeless)} readiness checks collected and nothing to judge; give --readiness-snapshot DIR "
+            "(try `gpu-readiness demo` for one)"
+        )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run pytest with these arguments, for the command line; its exit code."""
+    return int(pytest.main([*arguments, "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]))

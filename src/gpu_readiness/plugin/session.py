@@ -1,0 +1,250 @@
+"""A readiness run inside of a pytest session: collection, outcomes, the exit status and the reports."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_readiness.declaration import LAYERS, Check, declared
+from gpu_readiness.evidence.snapshot import SnapshotError, open_snapshot
+from gpu_readiness.node import Node
+from gpu_readiness.plugin import terminal
+from gpu_readiness.plugin.items import CheckKind, ReadinessItem, items_of, longrepr_of, outcome_of, shown, word_of
+from gpu_readiness.report import Report
+from gpu_readiness.reports import ReportError, write_all
+from gpu_readiness.reports.text import clean
+from gpu_readiness.run import Engine, Settings, UsageProblem
+from gpu_readiness.standard import StandardError
+from gpu_readiness.verdict import Result, Severity
+from gpu_readiness.workload import WorkloadError
+
+#: Arguments of a check that the engine gives; a check that asks for more is an ordinary test with these as fixtures.
+ENGINE_ARGUMENTS = frozenset({"node", "standard", "cluster"})
+_NODE: pytest.StashKey[Node] = pytest.StashKey()
+#: Seconds between two drawings of the progress line.
+_REDRAW = 0.1
+
+
+class ReadinessSession:
+    """Hook implementations; registered only where a source was given."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = _settings(config)
+        self.engine: Engine | None = None
+        self.report: Report | None = None
+        self.written: list[Path] = []
+        self.problem = ""
+        self._exit = ExitStack()
+        self._drawn = 0.0
+        self._width = 0
+        self._others_failed = False
+        self._left_out: list[tuple[str, Check]] = []
+        for mark in (*LAYERS, *(severity.value for severity in Severity)):
+            config.addinivalue_line("markers", f"{mark}: readiness checks of this layer or severity")
+        if config.option.verbose <= 0:  # the summary by node says it all; a line for every item would bury it
+            config.option.reportchars = "".join(each for each in config.option.reportchars if each not in "fE")
+
+    # --- start and collection ------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Open the snapshot; whatever makes it unusable ends the run with one line."""
+        self._draw("reading the snapshot")
+        try:
+            snapshot = self._exit.enter_context(open_snapshot(Path(self.config.getoption("--readiness-snapshot"))))
+            self.engine = Engine(snapshot, self.settings)
+        except (SnapshotError, UsageProblem, StandardError, WorkloadError) as problem:
+            self._exit.close()
+            raise pytest.UsageError(clean(str(problem))) from None
+        self._draw("")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[Any] | None:
+        """A declared check becomes one item per node; outside of the run's layers, none."""
+        check = declared(obj)
+        if check is None or self.engine is None:
+            return None
+        external = not set(check.parameters) <= ENGINE_ARGUMENTS
+        try:
+            self.engine.register(check, external=external)
+        except UsageProblem as problem:
+            raise pytest.UsageError(str(problem)) from None
+        if not self.engine.planned(check):
+            return []
+        return None if external else list(items_of(collector, name, CheckKind(check, collector.nodeid), self.engine))
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """A check with fixtures of its own is an ordinary test, parametrised by node."""
+        if self.engine is not None and declared(metafunc.function) is not None:
+            metafunc.parametrize("readiness_node_name", self.engine.nodes, ids=shown)
+            if "readiness_node_name" not in metafunc.fixturenames:
+                raise pytest.UsageError(f"{metafunc.function.__name__}: a check has to ask for `node`")
+
+    @pytest.fixture
+    def node(self, readiness_node_name: str, request: pytest.FixtureRequest) -> Node:
+        """The node that a check is run on, with its evidence."""
+        assert self.engine is not None
+        found = self.engine.node(readiness_node_name)
+        request.node.stash[_NODE] = found
+        return found
+
+    @pytest.fixture
+    def standard(self, node: Node) -> Any:
+        """The standard that the node is judged by."""
+        return node.standard
+
+    @pytest.fixture
+    def cluster(self, node: Node) -> Any:
+        """The cluster's objects."""
+        return node.cluster
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Remember what was left out: it is reported as not selected."""
+        self._left_out += filter(None, map(_check_of, items))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """What was collected and selected is the plan."""
+        if self.engine is not None:
+            self.engine.plan_for(filter(None, map(_check_of, session.items)), self._left_out)
+
+    # --- running -------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """A check of ours has no set-up, no tear-down and no captured output: one report is all."""
+        if not isinstance(item, ReadinessItem):
+            return None
+        verbose = self.config.option.verbose > 0
+        if verbose:
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        item.ihook.pytest_runtest_logreport(report=item.test_report())
+        if verbose:
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        else:
+            self._draw_progress()
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        """The outcome of a check that ran as an ordinary test becomes its result."""
+        report = yield
+        found = _check_of(item)
+        if found is None or isinstance(item, ReadinessItem) or self.engine is None:
+            return report
+        if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
+            name, check = found
+            problem = call.excinfo.value if call.excinfo is not None else None
+            result = self.engine.judge_external(name, check, item.stash.get(_NODE, None), problem)
+            report.outcome, _ = outcome_of(result)
+            if report.outcome != "failed":
+                report.longrepr = longrepr_of(result, (str(item.path), 0)) if report.outcome == "skipped" else None
+            elif problem is None:
+                report.longrepr = longrepr_of(result, (str(item.path), 0))
+            report.readiness = result
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember whether something else than a readiness check failed."""
+        if report.failed and not hasattr(report, "readiness"):
+            self._others_failed = True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """The words of the verdicts; no letter per item, which would be a wall of dots."""
+        result = getattr(report, "readiness", None)
+        if not isinstance(result, Result):
+            return None
+        word = word_of(result)
+        return word, "", word.upper() if self.config.option.verbose > 0 else ""
+
+    # --- the end -------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the reports and set the exit status that the nodes deserve."""
+        self._draw("")
+        engine = self.engine
+        if engine is None or not engine.plan or self.config.option.collectonly:
+            self._exit.close()
+            return
+        own = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        self.report = engine.report(forced_exit=int(exitstatus) if own else None, others_failed=self._others_failed)
+        session.exitstatus = self.report.exit_code
+        try:
+            self.written = write_all(self.report, Path(self.config.getoption("--readiness-output")))
+        except ReportError as problem:
+            self.problem = str(problem)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self._exit.close()
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """The nodes that are not ready, then one line that says it all."""
+        if self.report is not None:
+            terminal.write(terminalreporter, self.report, self.written, brief=self.config.option.verbose < 0)
+        if self.problem:
+            terminalreporter.write_line(f"ERROR: {clean(self.problem)}", red=True)
+
+    def pytest_unconfigure(self) -> None:
+        """Leave nothing behind, however the session ended."""
+        self._exit.close()
+
+    # --- progress ------------------------------------------------------------------------------------------------------
+
+    def _draw_progress(self) -> None:
+        now = time.monotonic()
+        if self.engine is None or now - self._drawn < _REDRAW:
+            return
+        self._drawn = now
+        done, failed = self.engine.progress()
+        broken = f", {failed} not ready" if failed else ""
+        self._draw(f"judged {done} of {len(self.engine.plan)} nodes{broken}")
+
+    def _draw(self, text: str) -> None:
+        """One line that overwrites itself, on a terminal only."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None or not reporter.isatty or self.config.option.verbose < 0:
+            return
+        reporter.rewrite(text, erase=True)
+
+
+def _check_of(item: pytest.Item) -> tuple[str, Check] | None:
+    """The node and check of an item; None for a test that is no readiness check."""
+    if isinstance(item, ReadinessItem):
+        return item.node, item.check
+    check = declared(getattr(item, "function", None))
+    callspec = getattr(item, "callspec", None)
+    if check is None or callspec is None:
+        return None
+    return callspec.params["readiness_node_name"], check
+
+
+def _settings(config: pytest.Config) -> Settings:
+    layers = config.getoption("--readiness-layers")
+    chosen = tuple(part.strip() for part in layers.split(",") if part.strip()) if layers is not None else None
+    for layer in chosen or ():
+        if layer not in LAYERS:
+            raise pytest.UsageError(f"--readiness-layers: {clean(layer)!r} is no layer; layers are {', '.join(LAYERS)}")
+    coverage = config.getoption("--readiness-min-coverage")
+    if not 0 <= coverage <= 100:
+        raise pytest.UsageError(f"--readiness-min-coverage: {coverage:g} is no percentage from 0 to 100")
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "-n: a readiness run reads the evidence once and judges it in one process, so xdist would only read it again; "
+            "leave -n away, or give -n 0"
+        )
+    return Settings(
+        gate=config.getoption("--readiness-gate"),
+        layers=chosen,
+        depth=config.getoption("--readiness-depth"),
+        nodes=config.getoption("--readiness-nodes"),
+        standards=tuple(config.getoption("--readiness-standard")),
+        workloads=tuple(config.getoption("--readiness-workloads")),
+        strict=config.getoption("--readiness-strict"),
+        min_coverage=coverage,
+    )

@@ -1,0 +1,329 @@
+"""A run: which nodes, judged by which standards, on which checks; and what came out, as a report.
+
+The engine knows nothing of pytest. A node is judged as a whole, once, when its first result is asked for; its evidence is
+dropped right after, so that thousands of nodes fit into memory.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gpu_readiness import __version__
+from gpu_readiness.declaration import LAYERS, Check, Depth
+from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
+from gpu_readiness.evidence.reading import Unmeasured
+from gpu_readiness.evidence.snapshot import Snapshot
+from gpu_readiness.judge import Judge
+from gpu_readiness.node import Node
+from gpu_readiness.report import CheckInfo, GpuInfo, NodeReport, Report, Run, Share, StandardInfo
+from gpu_readiness.selection import Selection
+from gpu_readiness.standard import Library, NodeFacts, Standard
+from gpu_readiness.standard.detect import sharing_of, stack_of
+from gpu_readiness.workload import load_workloads
+from gpu_readiness.verdict import ExitCode, Reason, Result, Verdict, exit_code, first_broken, node_verdict
+
+GATES: Mapping[str, tuple[str, ...]] = {
+    "acceptance": LAYERS[:8],
+    "drift": LAYERS[:6],
+    "pre-upgrade": (*LAYERS[:6], "upgrade"),
+}
+#: Layers that a snapshot has only where somebody ran them.
+_BY_ARTEFACT = ("workload", "serving")
+
+
+class UsageProblem(ValueError):
+    """The run cannot start; one line says why, and what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a user asked for. `layers` and `depth` are None where the gate, or the evidence, decides."""
+
+    gate: str = "acceptance"
+    layers: tuple[str, ...] | None = None
+    depth: str = "auto"
+    nodes: str = ""
+    standards: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    strict: bool = False
+    min_coverage: float = 100.0
+
+
+@dataclass(slots=True)
+class Judged:
+    """What is kept of a node once it was judged."""
+
+    standard: Standard | None
+    gpus: tuple[GpuInfo, ...]
+    results: dict[str, Result] = field(default_factory=dict)
+
+
+class Engine:
+    """One run over one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
+        """Read the cluster's nodes and choose among them.
+
+        Raises:
+            UsageProblem: nodes.json cannot be read, or no node is to be judged.
+            StandardError: a standard cannot be used.
+        """
+        self.snapshot = snapshot
+        self.settings = settings
+        self.started = _now()
+        self.library = Library.load(settings.standards)
+        self.workloads = load_workloads([Path(each) for each in settings.workloads])
+        try:
+            self.cluster = Cluster(snapshot)
+        except Unmeasured as problem:
+            raise UsageProblem(f"snapshot {snapshot.name}: {problem.message}") from None
+        self.nodes = self._select()
+        self.depth = self._depth()
+        self.layers = settings.layers or GATES[settings.gate]
+        self._left = sorted({name for node in self.nodes for name in snapshot.workloads(node)})
+        self._kernel_logs = any(snapshot.has(node, "kernel.log") for node in self.nodes)
+        self.checks: dict[str, Check] = {}
+        self.plan: dict[str, list[str]] = {}
+        self._left_out: dict[str, list[str]] = {}
+        self._external: set[str] = set()
+        self._done: dict[str, Judged] = {}
+        self._not_ready = 0
+
+    # --- choosing ----------------------------------------------------------------------------------------------------
+
+    def _select(self) -> list[str]:
+        by_standard = {name for name in self.library.named_nodes()}
+        candidates = {name for name, node in self.cluster.nodes.items() if is_gpu_node(node)}
+        candidates |= self.cluster.nodes_with_slices() | self.snapshot.node_dirs | by_standard
+        selection = Selection.parse(self.settings.nodes)
+        chosen = sorted(name for name in candidates if selection.takes(name, self._labels(name)))
+        if not chosen:
+            seen = len(self.cluster.nodes)
+            if not candidates:
+                said = f"{seen} node{'s' if seen != 1 else ''} seen, none has a GPU label, a GPU resource or artefacts"
+            else:
+                said = f"{len(candidates)} GPU nodes of {seen} seen, none matches {self.settings.nodes!r}"
+            raise UsageProblem(f"no node to judge in {self.snapshot.name}: {said}")
+        return chosen
+
+    def _labels(self, name: str) -> Mapping[str, str]:
+        node = self.cluster.nodes.get(name)
+        return node.labels if node is not None else {}
+
+    def _depth(self) -> Depth:
+        if self.settings.depth != "auto":
+            return Depth[self.settings.depth.upper()]
+        probed = any(self.snapshot.has(node, "probe.json") for node in self.nodes)
+        return Depth.PROBE if probed else Depth.SMI
+
+    def planned(self, check: Check) -> bool:
+        """Whether a check belongs to this run at all."""
+        if check.layer not in self.layers:
+            return False
+        if check.layer in _BY_ARTEFACT and self.settings.layers is None:
+            name = check.id.removeprefix("workload.") if check.layer == "workload" else "serving"
+            return any(each == name or each.startswith(f"{name}-") for each in self._left)
+        if check.id == "driver.xid":
+            return self._kernel_logs or self.depth >= Depth.PROBE
+        return True
+
+    def register(self, check: Check, *, external: bool = False) -> None:
+        """Add a check; an `external` one is run by somebody else, who hands in what came out.
+
+        Raises:
+            UsageProblem: an unknown layer, or a check of another file with the same id.
+        """
+        if check.layer not in LAYERS:
+            raise UsageProblem(f"check {check.id}: {check.layer!r} is no layer; layers are {', '.join(LAYERS)}")
+        other = self.checks.setdefault(check.id, check)
+        if _home(other) != _home(check):
+            raise UsageProblem(
+                f"check {check.id} exists twice: {':'.join(map(str, _home(other)))} and {':'.join(map(str, _home(check)))}; "
+                "give one another id"
+            )
+        if external:
+            self._external.add(check.id)
+
+    def plan_for(self, selected: Iterable[tuple[str, Check]], left_out: Iterable[tuple[str, Check]]) -> None:
+        """What is judged on which node, and what was deselected there."""
+        for node, check in selected:
+            self.plan.setdefault(node, []).append(check.id)
+        for node, check in left_out:
+            if node in self.plan:
+                self._left_out.setdefault(node, []).append(check.id)
+
+    # --- judging -----------------------------------------------------------------------------------------------------
+
+    def results_of(self, name: str) -> dict[str, Result]:
+        """The results of a node; the first call judges it."""
+        return self._judged(name).results
+
+    def _judged(self, name: str) -> Judged:
+        if name not in self._done:
+            node = self.node(name)
+            judged = Judged(node.standard if node.has_standard else None, _gpus(node))
+            ids = [id for id in self.plan[name] if id not in self._external]
+            judged.results = {each.check: each for each in self._the_judge.judge(node, ids)}
+            self._done[name] = judged
+            self._not_ready += any(each.verdict is Verdict.FAIL and each.severity.rank == 0 for each in judged.results.values())
+        return self._done[name]
+
+    @cached_property
+    def _the_judge(self) -> Judge:
+        return Judge(self.checks, self.depth, self.started.date())
+
+    def judge_external(self, name: str, check: Check, node: Node | None, problem: BaseException | None) -> Result:
+        """Take what came of a check that was run by somebody else, with the node it was given."""
+        result = self._the_judge.conclude(name, node, check, problem)
+        self._judged(name).results[check.id] = result
+        return result
+
+    def progress(self) -> tuple[int, int]:
+        """How many nodes have been judged, and how many of them are not ready."""
+        return len(self._done), self._not_ready
+
+    def node(self, name: str) -> Node:
+        """A node with its evidence, and with the standard it is judged by."""
+        node = Node(name, self.cluster, self.snapshot, self.depth, self.workloads)
+        node.bind(self.library.for_node(self._facts(node)))
+        return node
+
+    def _facts(self, node: Node) -> NodeFacts:
+        products, devices, mig = _hardware(node)
+        labels = self._labels(node.name)
+        kube = self.cluster.nodes.get(node.name)
+        if not products:
+            product = labels.get("nvidia.com/gpu.product") or labels.get("cloud.google.com/gke-accelerator")
+            products = (product,) if product else ()
+        sharing, replicas = sharing_of(labels, mig)
+        stack = stack_of(
+            labels,
+            kube.info.get("osImage", "") if kube else "",
+            kube.info.get("kubeletVersion", "") if kube else "",
+            self._has_policy(),
+            node.name in self.cluster.nodes_with_slices(),
+            (kube.capacity if kube else None) or {},
+        )
+        mock = any("mock" in product.lower() for product in products)
+        return NodeFacts(node.name, labels, products, devices, stack, sharing, mock, replicas)
+
+    def _has_policy(self) -> bool:
+        try:
+            return bool(self.cluster.cluster_policies())
+        except Unmeasured:
+            return False
+
+    # --- reporting ---------------------------------------------------------------------------------------------------
+
+    def report(self, *, forced_exit: int | None = None, others_failed: bool = False) -> Report:
+        """The report of all nodes in the plan; what was planned and not judged is untested."""
+        order = sorted(self.checks.values(), key=lambda each: LAYERS.index(each.layer))
+        position = {check.id: index for index, check in enumerate(order)}
+        nodes, results = [], []
+        standards: dict[str, str] = {}
+        for name in sorted(self.plan):
+            judged = self._done.get(name) or Judged(None, ())
+            own = [judged.results.get(id) or self._untested(name, id, Reason.MISSING, "the run ended before it") for id in self.plan[name]]
+            own += [self._untested(name, id, Reason.NOT_SELECTED, "deselected") for id in self._left_out.get(name, ())]
+            own.sort(key=lambda each: position[each.check])
+            verdict = node_verdict(own)
+            standard = judged.standard
+            if standard is not None:
+                standards[standard.name] = standard.digest
+            nodes.append(
+                NodeReport(
+                    name,
+                    standard.name if standard is not None else "none",
+                    verdict,
+                    first_broken(own, verdict),
+                    self.depth.label,
+                    judged.gpus,
+                    _expected_gpus(standard),
+                )
+            )
+            results += own
+        code, shares = self._exit(nodes, results)
+        if others_failed and code == ExitCode.READY:
+            code = ExitCode.NOT_READY
+        return Report(
+            run=self._run(standards),
+            exit_code=code if forced_exit is None else forced_exit,
+            checks={check.id: CheckInfo(check.layer, check.severity, check.title) for check in order if self.planned(check)},
+            nodes=nodes,
+            results=results,
+            coverage_nodes=shares[0],
+            coverage_gpus=shares[1],
+            coverage_checks=shares[2],
+        )
+
+    def _untested(self, node: str, id: str, reason: Reason, detail: str) -> Result:
+        return Result(node, id, Verdict.UNTESTED, self.checks[id].severity, reason, detail)
+
+    def _exit(self, nodes: Sequence[NodeReport], results: Sequence[Result]) -> tuple[int, tuple[Share, Share, Share]]:
+        planned = [each for each in results if each.planned]
+        measured = sum(1 for each in planned if each.measured)
+        checks = Share(measured, len(planned))
+        seen_nodes = Share(sum(1 for node in nodes if node.verdict != "unknown"), len(nodes))
+        wanted = sum(max(node.expected_gpus or 0, len(node.gpus)) for node in nodes)
+        gpus = Share(sum(len(node.gpus) for node in nodes if node.verdict != "unknown"), wanted)
+        code = exit_code(
+            (node.verdict for node in nodes),
+            covered=checks.percent,
+            min_coverage=self.settings.min_coverage,
+            strict=self.settings.strict,
+        )
+        return code, (seen_nodes, gpus, checks)
+
+    def _run(self, standards: Mapping[str, str]) -> Run:
+        return Run(
+            id=secrets.token_hex(6),
+            started=_rfc3339(self.started),
+            finished=_rfc3339(_now()),
+            gate=self.settings.gate,
+            depth=self.depth.label,
+            source_kind="snapshot",
+            source_name=Path(self.snapshot.name).name,
+            version=__version__,
+            standards=tuple(StandardInfo(name, digest) for name, digest in sorted(standards.items())),
+        )
+
+
+def _hardware(node: Node) -> tuple[tuple[str, ...], tuple[str, ...], bool | None]:
+    """Products and PCI device ids that the driver names, and whether MIG is on anywhere; empty where it is silent."""
+    try:
+        gpus = node.gpus
+    except Unmeasured:
+        return (), (), None
+    devices = dict.fromkeys(str(reading.value) for gpu in gpus if (reading := gpu.read("device-id")).there)
+    return node.products, tuple(devices), any(gpu.mig_enabled for gpu in gpus)
+
+
+def _gpus(node: Node) -> tuple[GpuInfo, ...]:
+    try:
+        return tuple(GpuInfo(gpu.index, gpu.uuid, gpu.product) for gpu in node.gpus)
+    except Unmeasured:
+        return ()
+
+
+def _expected_gpus(standard: Standard | None) -> int | None:
+    count: Any = standard.gpu.count if standard is not None else None
+    return int(count.numbers[0]) if count is not None and count.kind == "exact" and count.numbers else None
+
+
+def _home(check: Check) -> tuple[Path, int]:
+    code = check.function.__code__
+    return Path(code.co_filename).resolve(), code.co_firstlineno
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _rfc3339(moment: dt.datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
