@@ -27,7 +27,9 @@ def test_ecc_mode(node: Node) -> None:
         gpu.expect("ecc.pending", gpu.standard.ecc, hint="reset the GPU or reboot the node")
 
 
-@check("gpu.ecc-errors", needs=NVML, depth="smi", hint="drain the node, reset the GPU; replace it if the errors come back")
+@check(
+    "gpu.ecc-errors", needs=NVML, depth="smi", hint="drain the node, reset the GPU; replace it if the errors come back"
+)
 def test_ecc_errors(node: Node) -> None:
     """No uncorrectable ECC error since the driver was loaded, and the SRAM threshold is not exceeded."""
     for gpu in gpus_with_ecc(node):
@@ -39,7 +41,12 @@ def test_ecc_errors(node: Node) -> None:
         gpu.expect_if_supported("ecc.sram-threshold-exceeded", "no", hint="replace the GPU")
 
 
-@check("gpu.memory-repair", needs=NVML, depth="smi", hint="drain the node and reset the GPU; replace it if the repair failed")
+@check(
+    "gpu.memory-repair",
+    needs=NVML,
+    depth="smi",
+    hint="drain the node and reset the GPU; replace it if the repair failed",
+)
 def test_memory_repair(node: Node) -> None:
     """No row remap, page retirement, channel or TPC repair is pending or failed, and counts are under the limits."""
     for gpu in node.gpus:
@@ -63,8 +70,13 @@ def test_mig_mode(node: Node, standard: Standard) -> None:
         if has_no_mig(gpu):
             gpu.record()
             continue
-        gpu.expect("mig.current", standard.mig.mode, hint="nvidia-smi -mig, or the MIG manager's label nvidia.com/mig.config")
-        gpu.agree("mig.pending", "mig.current", hint="the mode changes at the next reset or reboot")
+        gpu.expect(
+            "mig.current", standard.mig.mode, hint="nvidia-smi -mig, or the MIG manager's label nvidia.com/mig.config"
+        )
+        current = gpu.read("mig.current")
+        if current.there:
+            hint = "the mode changes at the next reset or reboot"
+            gpu.judge("mig.pending", gpu.read("mig.pending"), current.value, hint=hint)
 
 
 @check("gpu.mig-layout", needs=NVML, depth="smi", hint="have the MIG manager apply nvidia.com/mig.config again")
@@ -104,6 +116,7 @@ def test_pcie_width(node: Node) -> None:
         if not gpu.known:
             least = (gpu.read("pcie.max-width").value or 0) / 2
             gpu.expect("pcie.width", f">={least:g}", severity="warning")
+            continue
         gpu.expect("pcie.width", gpu.standard.pcie_width)
         gpu.expect_if_known("pcie.generation", gpu.standard.pcie_generation, hint="BIOS or slot holds the link down")
 
@@ -116,14 +129,21 @@ def test_nvlink(node: Node) -> None:
         gpu.expect("nvlink.speed", gpu.standard.nvlink_speed)
 
 
-@check("gpu.inforom", needs=NVML, depth="smi", hint="reset the GPU; have it repaired or replaced if the InfoROM stays corrupted")
+@check(
+    "gpu.inforom",
+    needs=NVML,
+    depth="smi",
+    hint="reset the GPU; have it repaired or replaced if the InfoROM stays corrupted",
+)
 def test_inforom(node: Node) -> None:
     """The InfoROM of every GPU is valid."""
     for gpu in node.gpus:
         gpu.expect("inforom.valid", "valid")
 
 
-@check("gpu.clocks", severity="warning", needs=NVML, depth="smi", hint="nvidia-smi -rac and -rgc take user settings away")
+@check(
+    "gpu.clocks", severity="warning", needs=NVML, depth="smi", hint="nvidia-smi -rac and -rgc take user settings away"
+)
 def test_clocks(node: Node) -> None:
     """Maximum clocks are the standard's, and application clocks are at their default."""
     for gpu in node.gpus:
@@ -132,7 +152,9 @@ def test_clocks(node: Node) -> None:
         gpu.agree("clocks.application", "clocks.default-application")
 
 
-@check("gpu.throttle", severity="warning", needs=NVML, depth="smi", hint="look at cooling, power supply and power cables")
+@check(
+    "gpu.throttle", severity="warning", needs=NVML, depth="smi", hint="look at cooling, power supply and power cables"
+)
 def test_throttle(node: Node) -> None:
     """No GPU is slowed down by hardware, heat or a power brake."""
     for gpu in node.gpus:
@@ -166,7 +188,13 @@ def test_compute_mode(node: Node) -> None:
         gpu.expect("compute-mode", gpu.standard.compute_mode, severity=worse)
 
 
-@check("gpu.pcie-errors", severity="warning", needs=NVML, depth="probe", hint="reseat the GPU or riser; look at the AER messages")
+@check(
+    "gpu.pcie-errors",
+    severity="warning",
+    needs=NVML,
+    depth="probe",
+    hint="reseat the GPU or riser; look at the AER messages",
+)
 def test_pcie_errors(node: Node) -> None:
     """No PCIe device reports an uncorrectable error; replays alone say nothing without a rate."""
     for gpu in node.gpus:
@@ -174,9 +202,16 @@ def test_pcie_errors(node: Node) -> None:
         gpu.expect("pcie.aer-nonfatal", 0)
 
 
-@check("gpu.idle", severity="warning", needs=NVML, depth="smi", hint="find the process, or reset the GPU to free its memory")
+@check(
+    "gpu.idle",
+    severity="warning",
+    needs=NVML,
+    depth="smi",
+    hint="find the process, or reset the GPU to free its memory",
+)
 def test_idle(node: Node) -> None:
     """No memory is leaked and no stray process runs on a GPU that no pod holds."""
+    node.require(True, "pods", expected="listed", observed="listed", source="pods.json")
     for gpu, limit in idle_gpus(node):
         gpu.expect("memory.used", limit)
         processes = gpu.processes

@@ -58,11 +58,17 @@ def test_runtime_class(node: Node, standard: Standard) -> None:
     handler = standard.runtime.handler or Expected.of("any")
     for each in found:
         node.require(
-            handler.accepts(each.handler), "handler", expected=handler.text, observed=each.handler, source="runtimeclasses.json"
+            handler.accepts(each.handler),
+            "handler",
+            expected=handler.text,
+            observed=each.handler,
+            source="runtimeclasses.json",
         )
 
 
-@check("runtime.components", hint="describe the pod and read its log; a DaemonSet with OnDelete updates no pod by itself")
+@check(
+    "runtime.components", hint="describe the pod and read its log; a DaemonSet with OnDelete updates no pod by itself"
+)
 def test_components(node: Node, standard: Standard) -> None:
     """Each component of the GPU stack has a Ready pod on this node, at the standard's version, and does not restart."""
     for name in expected_components(node, standard):
@@ -88,8 +94,16 @@ def test_operator(node: Node, standard: Standard) -> None:
     node.require(bool(policies), "ClusterPolicy", expected="one", observed="none", source="clusterpolicies.json")
     for policy in policies:
         source = "clusterpolicies.json"
-        node.require(policy.state == "ready", f"{policy.name} state", expected="ready", observed=policy.state, source=source)
+        node.require(
+            policy.state == "ready", f"{policy.name} state", expected="ready", observed=policy.state, source=source
+        )
         ready = next((each for each in policy.conditions if each.type == "Ready"), None)
         if ready is not None:
             said = f"{ready.reason}: {ready.message}"
-            node.require(ready.reason == "Reconciled", f"{policy.name} Ready", expected="Reconciled", observed=said, source=source)
+            node.require(
+                ready.reason == "Reconciled",
+                f"{policy.name} Ready",
+                expected="Reconciled",
+                observed=said,
+                source=source,
+            )

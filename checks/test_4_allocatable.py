@@ -10,15 +10,20 @@ from gpu_readiness import (
     dissenters,
     dra_pool,
     expected_resources,
+    is_left_over,
     mig_witnesses,
     quantities,
     requested,
+    said_quantities,
     uses_dra,
     witnesses,
 )
 
 
-@check("allocatable.plugin", hint="restart the device plugin or DRA driver; look at its log and at the kubelet's plugin socket")
+@check(
+    "allocatable.plugin",
+    hint="restart the device plugin or DRA driver; look at its log and at the kubelet's plugin socket",
+)
 def test_plugin(node: Node, standard: Standard) -> None:
     """Something on the node advertises its GPUs: a device plugin, the operating system, or a DRA driver."""
     for name, trouble, source in advertisers(node, standard):
@@ -31,18 +36,21 @@ def test_count(node: Node, standard: Standard) -> None:
     if uses_dra(standard):
         found = len(dra_pool(node).gpus)
         wanted = standard.gpu.count or len(node.gpus)
-        node.judge("ResourceSlice devices", node.count_reading(found, "resourceslices.json"), wanted)
+        node.judge("ResourceSlice devices", node.said(found, "resourceslices.json"), wanted)
         return
-    allocatable = quantities(node, "allocatable")
+    advertised = said_quantities(node, "allocatable")
     wanted_resources = expected_resources(node, standard)
     for key, expected in wanted_resources.items():
-        node.judge(key, node.count_reading(allocatable.get(key, 0), "nodes.json"), expected)
-    for key, amount in allocatable.items():
-        if amount and key not in wanted_resources:
+        node.judge(key, node.said(advertised.get(key, "0"), "nodes.json"), expected)
+    for key, amount in advertised.items():
+        if amount != "0" and key not in wanted_resources:
             node.require(False, key, expected="not advertised", observed=amount, source="nodes.json")
 
 
-@check("allocatable.healthy", hint="the plugin marked devices unhealthy, for ever: find the XID, repair, restart the plugin")
+@check(
+    "allocatable.healthy",
+    hint="the plugin marked devices unhealthy, for ever: find the XID, repair, restart the plugin",
+)
 def test_healthy(node: Node, standard: Standard) -> None:
     """No device is marked unhealthy: allocatable equals capacity, and no DRA device is tainted."""
     if uses_dra(standard):
@@ -51,25 +59,30 @@ def test_healthy(node: Node, standard: Standard) -> None:
             node.require(not taints, device.name, expected="no taint", observed=taints, source="resourceslices.json")
         return
     capacity, allocatable = quantities(node, "capacity"), quantities(node, "allocatable")
-    wanted = expected_resources(node, standard)
     for key in sorted({*capacity, *allocatable}):
-        left_over = allocatable.get(key, 0) == 0 and (key not in wanted or wanted[key].accepts(0))
+        whole = capacity.get(key, 0)
+        said = f"allocatable {whole} of {whole}"
         node.require(
-            left_over or capacity.get(key) == allocatable.get(key),
-            key,
-            expected=f"allocatable {capacity.get(key, 0)} of {capacity.get(key, 0)}",
-            observed=allocatable.get(key, 0),
-            source="nodes.json",
+            allocatable.get(key, 0) == whole, key, expected=said, observed=allocatable.get(key, 0), source="nodes.json"
         )
 
 
-@check("allocatable.agrees", needs=("driver.nvml",), depth="smi", hint="the one that disagrees is stale or blind: restart it")
+@check(
+    "allocatable.agrees",
+    needs=("driver.nvml",),
+    depth="smi",
+    hint="the one that disagrees is stale or blind: restart it",
+)
 def test_agrees(node: Node, standard: Standard) -> None:
     """NVML, the GFD labels and allocatable (or ResourceSlices) make it the same number of devices."""
     for unit, words in {"devices": witnesses(node, standard), **mig_witnesses(node, standard)}.items():
         odd = dissenters(words)
         node.require(
-            not odd, unit, expected=f"the same from {', '.join(each.name for each in words)}", observed=odd, source="nodes.json"
+            not odd,
+            unit,
+            expected=f"the same from {', '.join(each.name for each in words)}",
+            observed=odd,
+            source="nodes.json",
         )
 
 
@@ -94,8 +107,7 @@ def test_accounted(node: Node, standard: Standard) -> None:
 @check("allocatable.stale", severity="info", hint="a kubelet restart forgets left-over resource names")
 def test_stale(node: Node, standard: Standard) -> None:
     """No resource name of an earlier configuration is left over."""
-    wanted = {} if uses_dra(standard) else expected_resources(node, standard)
     for key, amount in quantities(node, "allocatable").items():
-        usual = key in wanted or key == "nvidia.com/gpu"
-        node.require(usual or amount > 0, key, expected="no left-over name", observed=amount, source="nodes.json")
+        stale = amount == 0 and key != "nvidia.com/gpu" and is_left_over(node, standard, key)
+        node.require(not stale, key, expected="no left-over name", observed=amount, source="nodes.json")
     node.require(True, "resources", expected="read", observed="read", source="nodes.json")

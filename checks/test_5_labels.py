@@ -6,6 +6,7 @@ from gpu_readiness import (
     Node,
     Reason,
     Standard,
+    broken_layout,
     check,
     is_gfd_label,
     judged_taints,
@@ -24,11 +25,18 @@ def test_required(node: Node, standard: Standard) -> None:
         holds = said is not None and (expected.is_any or expected.accepts(said))
         observed = "no such label" if said is None else said
         node.require(holds, f"label {key}", expected=expected.text, observed=observed, source="nodes.json")
+    for key, said, meaning in broken_layout(node):
+        node.require(False, f"label {key}", expected=meaning, observed=said, source="nodes.json")
     if not standard.labels.required:
         node.record()
 
 
-@check("labels.truth", needs=("driver.nvml",), depth="smi", hint="restart GPU Feature Discovery on the node; remove labels set by hand")
+@check(
+    "labels.truth",
+    needs=("driver.nvml",),
+    depth="smi",
+    hint="restart GPU Feature Discovery on the node; remove labels set by hand",
+)
 def test_truth(node: Node, standard: Standard) -> None:
     """GPU Feature Discovery's labels say what NVML says."""
     seen = False
@@ -53,8 +61,16 @@ def test_owned(node: Node) -> None:
             continue
         by_annotation = owned is None or key in owned or key.removeprefix("nvidia.com/") in owned
         by_feature = not features or features.get(key) == value
-        observed = "not in the NFD annotation" if not by_annotation else f"{features.get(key, 'no value')} in the NodeFeature"
-        node.require(by_annotation and by_feature, f"label {key}", expected=f"{value}, owned", observed=observed, source="nodes.json")
+        observed = (
+            "not in the NFD annotation" if not by_annotation else f"{features.get(key, 'no value')} in the NodeFeature"
+        )
+        node.require(
+            by_annotation and by_feature,
+            f"label {key}",
+            expected=f"{value}, owned",
+            observed=observed,
+            source="nodes.json",
+        )
 
 
 @check("labels.taints", hint="taint or untaint the node; look which agent does it")
@@ -68,7 +84,9 @@ def test_taints(node: Node, standard: Standard) -> None:
     for taint in wanted:
         node.require(taint in found, "taint", expected=taint, observed=", ".join(found) or "none", source="nodes.json")
     for taint in found:
-        node.require(taint in wanted, "taint", expected=", ".join(wanted) or "none", observed=taint, source="nodes.json")
+        node.require(
+            taint in wanted, "taint", expected=", ".join(wanted) or "none", observed=taint, source="nodes.json"
+        )
     node.require(True, "taints", expected="read", observed="read", source="nodes.json")
 
 
@@ -82,9 +100,17 @@ def test_mig_state(node: Node, standard: Standard) -> None:
         return
     if wanted is not None:
         holds = config is not None and wanted.accepts(config)
-        node.require(holds, "label nvidia.com/mig.config", expected=wanted.text, observed=config or "absent", source="nodes.json")
+        node.require(
+            holds, "label nvidia.com/mig.config", expected=wanted.text, observed=config or "absent", source="nodes.json"
+        )
     observed = (state or "absent") + (f" since {since}" if since else "")
-    node.require(state == "success", "label nvidia.com/mig.config.state", expected="success", observed=observed, source="nodes.json")
+    node.require(
+        state == "success",
+        "label nvidia.com/mig.config.state",
+        expected="success",
+        observed=observed,
+        source="nodes.json",
+    )
 
 
 @check("labels.operations", hint="wait for the operation, or finish it by hand: the node is not ready while it lasts")

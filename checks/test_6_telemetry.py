@@ -23,17 +23,31 @@ def test_scrape(node: Node, standard: Standard) -> None:
         return
     exporter = node.exporter
     others = sorted(name for name in exporter.hostnames if name != node.name and name in node.cluster.nodes)
-    node.require(not others, "hostname", expected=node.name, observed=others, source="dcgm.prom", hint="the scrape is another node's")
+    node.require(
+        not others,
+        "hostname",
+        expected=node.name,
+        observed=others,
+        source="dcgm.prom",
+        hint="the scrape is another node's",
+    )
     node.require(bool(exporter.gpus), "series", expected="of GPUs", observed="none", source="dcgm.prom")
 
 
-@check("telemetry.every-gpu", needs=("driver.nvml", *SCRAPE), depth="smi", hint="restart the exporter after a GPU or MIG change")
+@check(
+    "telemetry.every-gpu",
+    needs=("driver.nvml", *SCRAPE),
+    depth="smi",
+    hint="restart the exporter after a GPU or MIG change",
+)
 def test_every_gpu(node: Node) -> None:
     """The exporter has the series of every GPU and MIG instance that NVML has, and of no stranger."""
     exporter = node.exporter
     for gpu in node.gpus:
         series = exporter.gpus.get(gpu.uuid)
-        if not gpu.require(series is not None, "series", expected="in the scrape", observed="missing", source="dcgm.prom"):
+        if not gpu.require(
+            series is not None, "series", expected="in the scrape", observed="missing", source="dcgm.prom"
+        ):
             continue
         if gpu.mig_enabled and series is not None:
             expected = {device.instance for device in gpu.mig_devices}
@@ -59,11 +73,21 @@ def test_agrees(node: Node) -> None:
     node.require(bool(node.gpus), "GPUs", expected="some", observed="none", source="dcgm.prom")
 
 
-@check("telemetry.health", needs=SCRAPE, hint="see the XID's class in docs/xid.md; a sticky XID goes away with the exporter's restart")
+@check(
+    "telemetry.health",
+    needs=SCRAPE,
+    hint="see the XID's class in docs/xid.md; a sticky XID goes away with the exporter's restart",
+)
 def test_health(node: Node, standard: Standard) -> None:
     """The scrape shows no fatal XID, no failed row remap and no double-bit error."""
     for uuid, fault, grade, hint in exporter_faults(node, standard):
         node.require(
-            False, f"health of {uuid}", expected="no fault", observed=fault, source="dcgm.prom", hint=hint, severity=grade
+            False,
+            f"health of {uuid}",
+            expected="no fault",
+            observed=fault,
+            source="dcgm.prom",
+            hint=hint,
+            severity=grade,
         )
     node.require(bool(node.exporter.gpus), "series", expected="of GPUs", observed="none", source="dcgm.prom")

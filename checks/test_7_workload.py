@@ -13,10 +13,21 @@ def test_vectoradd(node: Node, standard: Standard) -> None:
     judge_workload(node, standard, "vectoradd")
     seen = node.workload("vectoradd").outcome.uuids
     if seen:
-        node.require(len(seen) == 1, "GPUs in the pod", expected="the one it asked for", observed=seen, source="workloads/vectoradd.log")
+        node.require(
+            len(seen) == 1,
+            "GPUs in the pod",
+            expected="the one it asked for",
+            observed=seen,
+            source="workloads/vectoradd.log",
+        )
 
 
-@check("workload.isolation", severity="warning", needs=NVML, hint="turn off accept-nvidia-visible-devices-envvar-when-unprivileged")
+@check(
+    "workload.isolation",
+    severity="warning",
+    needs=NVML,
+    hint="turn off accept-nvidia-visible-devices-envvar-when-unprivileged",
+)
 def test_isolation(node: Node) -> None:
     """A pod that asked for no GPU sees none."""
     outcome = node.workload("isolation").outcome

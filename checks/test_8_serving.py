@@ -25,15 +25,21 @@ def test_completion(node: Node) -> None:
     node.judge("tokens-returned", serving_figure(run, "tokens-returned"), asked.value if asked.there else ">=1")
 
 
-@check("serving.performance", severity="warning", needs=("serving.completion",), hint="compare with the node's neighbours")
+@check(
+    "serving.performance", severity="warning", needs=("serving.completion",), hint="compare with the node's neighbours"
+)
 def test_performance(node: Node, standard: Standard) -> None:
     """Time to first token and tokens per second are the standard's."""
     run = serving_run(node)
     node.judge_if_known("ttft-seconds", serving_figure(run, "ttft-seconds"), standard.serving.ttft_seconds)
-    node.judge_if_known("tokens-per-second", serving_figure(run, "tokens-per-second"), standard.serving.tokens_per_second)
+    node.judge_if_known(
+        "tokens-per-second", serving_figure(run, "tokens-per-second"), standard.serving.tokens_per_second
+    )
 
 
-@check("serving.metrics", severity="warning", needs=("serving.completion",), hint="look at the server's metrics endpoint")
+@check(
+    "serving.metrics", severity="warning", needs=("serving.completion",), hint="look at the server's metrics endpoint"
+)
 def test_metrics(node: Node) -> None:
     """The server's own metrics moved with the completion."""
     node.judge("generated-tokens-metric", serving_figure(serving_run(node), "generated-tokens-metric"), ">0")

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gpu_readiness import Node, Reason, Standard, check, eviction_obstacles, paused_or_moving, pods_on_drain, row_of, unplaceable
+from gpu_readiness import (
+    Node,
+    Reason,
+    Standard,
+    check,
+    eviction_obstacles,
+    paused_or_moving,
+    pods_on_drain,
+    row_of,
+    unplaceable,
+)
 
 
 @check("upgrade.settled", needs=("?driver.nvml",), hint="finish the upgrade that is under way, then start the next")
@@ -46,11 +56,15 @@ def test_drainable(node: Node, standard: Standard) -> None:
     for pod in pods_on_drain(node):
         name = f"{pod.namespace}/{pod.name}"
         for obstacle, remedy in eviction_obstacles(node, pod):
-            node.require(False, f"pod {name}", expected="can be evicted", observed=obstacle, source="pods.json", hint=remedy)
+            node.require(
+                False, f"pod {name}", expected="can be evicted", observed=obstacle, source="pods.json", hint=remedy
+            )
         grace = standard.upgrade.grace_period
         if grace is not None:
             holds = grace.accepts(pod.grace_period)
-            node.require(holds, f"pod {name} grace period", expected=grace.text, observed=pod.grace_period, source="pods.json")
+            node.require(
+                holds, f"pod {name} grace period", expected=grace.text, observed=pod.grace_period, source="pods.json"
+            )
     node.require(True, "pods", expected="listed", observed="listed", source="pods.json")
 
 
@@ -60,6 +74,10 @@ def test_capacity(node: Node) -> None:
     for pod in unplaceable(node):
         asked = ", ".join(f"{amount} {key}" for key, amount in pod.requests.items())
         node.require(
-            False, f"pod {pod.namespace}/{pod.name}", expected=f"room for {asked}", observed="no node has it", source="pods.json"
+            False,
+            f"pod {pod.namespace}/{pod.name}",
+            expected=f"room for {asked}",
+            observed="no node has it",
+            source="pods.json",
         )
     node.require(True, "pods", expected="listed", observed="listed", source="pods.json")

@@ -28,7 +28,15 @@ GPU = {"nvidia.com/gpu": "8"}
         ("dra", {}, UBUNTU, "v1.34.2", False, True, {}),
         ("dra", {}, UBUNTU, "v1.34.2", True, True, {"nvidia.com/gpu": "0", "cpu": "96"}),
         ("plain", {}, UBUNTU, "v1.34.2", False, True, {"nvidia.com/mig-1g.10gb": "7"}),
-        ("eks-bottlerocket", {"eks.amazonaws.com/nodegroup": "g"}, "Bottlerocket OS 1.52.0", "v1.34.2", False, False, GPU),
+        (
+            "eks-bottlerocket",
+            {"eks.amazonaws.com/nodegroup": "g"},
+            "Bottlerocket OS 1.52.0",
+            "v1.34.2",
+            False,
+            False,
+            GPU,
+        ),
         ("eks", {"eks.amazonaws.com/nodegroup": "g"}, "Amazon Linux 2023", "v1.34.2", False, False, GPU),
         ("eks", {}, "Amazon Linux 2023", "v1.34.2-eks-113cf36", False, False, GPU),
         ("aks", {"kubernetes.azure.com/accelerator": "nvidia"}, UBUNTU, "v1.34.2", False, False, GPU),
@@ -38,7 +46,13 @@ GPU = {"nvidia.com/gpu": "8"}
     ],
 )
 def test_stack(
-    stack: str, labels: dict[str, str], os_image: str, kubelet: str, policy: bool, slices: bool, resources: dict[str, str]
+    stack: str,
+    labels: dict[str, str],
+    os_image: str,
+    kubelet: str,
+    policy: bool,
+    slices: bool,
+    resources: dict[str, str],
 ) -> None:
     assert stack_of(labels, os_image, kubelet, policy, slices, resources) == stack
 

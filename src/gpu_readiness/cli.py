@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,7 +29,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def main_options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of the command itself."""
 
@@ -47,6 +50,17 @@ def check(context: typer.Context) -> None:
     from gpu_readiness.plugin import run
 
     raise typer.Exit(run(["--pyargs", "gpu_readiness.checks", *context.args]))
+
+
+@app.command()
+def demo(
+    nodes: Annotated[int, typer.Option(help="How many nodes the fleet has.")] = 24,
+    output: Annotated[Path, typer.Option(help="Folder for snapshot, standards and report.")] = Path("readiness-demo"),
+) -> None:
+    """Judge a made-up fleet, no GPU and no cluster needed: exit code 0 if exactly the seeded faults are found."""
+    from gpu_readiness.demo.command import demo as run_demo
+
+    raise typer.Exit(run_demo(nodes, output))
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ class Check:
 
 
 def check(
-    id: str,  # noqa: A002 - the field's own word, and always given by position
+    id: str,
     *,
     severity: str = "critical",
     needs: tuple[str, ...] = (),

@@ -39,7 +39,9 @@ class Judge:
         for needed in check.needs:
             blocker = self._blocker(node, needed, known)
             if blocker is not None:
-                return Result(node.name, check.id, Verdict.UNTESTED, check.severity, Reason.BLOCKED, f"blocked by {blocker}")
+                return Result(
+                    node.name, check.id, Verdict.UNTESTED, check.severity, Reason.BLOCKED, f"blocked by {blocker}"
+                )
         node.outcome = Outcome(check.severity, check.hint)
         problem: BaseException | None = None
         try:

@@ -47,7 +47,9 @@ class Gpu(Subject):
 
     __slots__ = ("_depth", "_node", "_probe", "_smi", "_standard", "index", "label", "uuid")
 
-    def __init__(self, node: Node, index: int, uuid: str, from_smi: smi.SmiGpu | None, from_probe: ProbeGpu | None) -> None:
+    def __init__(
+        self, node: Node, index: int, uuid: str, from_smi: smi.SmiGpu | None, from_probe: ProbeGpu | None
+    ) -> None:
         self._node = node
         self._smi = from_smi
         self._probe = from_probe
@@ -73,7 +75,10 @@ class Gpu(Subject):
             device = self.read("device-id").value
             self._standard = self._node.standard.gpu_for(self.product, device)
         if self._standard is None:
-            raise Unmeasured(Reason.NO_STANDARD, f"no standard for {self.product or 'this product'}: choose one, or learn one from a good node")
+            raise Unmeasured(
+                Reason.NO_STANDARD,
+                f"no standard for {self.product or 'this product'}: choose one, or learn one from a good node",
+            )
         return self._standard
 
     @property
@@ -130,14 +135,17 @@ class Gpu(Subject):
         """
         if self._probe is not None and self._probe.mig_devices is not None:
             return tuple(
-                MigInstance(each.gpu_instance, each.profile, each.memory, None, probe_reading(each.uncorrectable, "ecc"))
+                MigInstance(
+                    each.gpu_instance, each.profile, each.memory, None, probe_reading(each.uncorrectable, "ecc")
+                )
                 for each in self._probe.mig_devices
             )
         devices = self._smi.mig_devices if self._smi is not None else None
         if devices is None:
             raise Unmeasured(Reason.MISSING, f"{self.label}: nothing lists its MIG devices", smi.SOURCE)
         return tuple(
-            MigInstance(each.gpu_instance, "", each.memory, each.multiprocessors, each.uncorrectable) for each in devices
+            MigInstance(each.gpu_instance, "", each.memory, each.multiprocessors, each.uncorrectable)
+            for each in devices
         )
 
     def _clock_event(self, event: str) -> Reading:
@@ -146,7 +154,9 @@ class Gpu(Subject):
         events = self._smi.clock_events if self._smi is not None else None
         if events is None:
             return Reading(None, State.ABSENT, smi.SOURCE, "no clock event reasons")
-        return smi.interpret(events.get(event), smi.word)
+        if event not in events:
+            return Reading(None, State.BEYOND_DEPTH, smi.SOURCE, f"this driver's nvidia-smi has no clock event {event}")
+        return smi.interpret(events[event], smi.word)
 
     @property
     def processes(self) -> int | None:
@@ -193,7 +203,9 @@ class Driver:
 class Node(Subject):
     """One node and all evidence of it."""
 
-    def __init__(self, name: str, cluster: Cluster, artefacts: Any, depth: Depth, workloads: Mapping[str, Workload] | None = None) -> None:
+    def __init__(
+        self, name: str, cluster: Cluster, artefacts: Any, depth: Depth, workloads: Mapping[str, Workload] | None = None
+    ) -> None:
         self.name = name
         self.workloads = workloads or {}
         self.label = name
@@ -231,7 +243,9 @@ class Node(Subject):
             Unmeasured: no-standard.
         """
         if self._standard is None:
-            raise Unmeasured(Reason.NO_STANDARD, "no standard matches this node: choose one, or learn one from a good node")
+            raise Unmeasured(
+                Reason.NO_STANDARD, "no standard matches this node: choose one, or learn one from a good node"
+            )
         return self._standard
 
     @property
@@ -348,13 +362,16 @@ class Node(Subject):
                 return Reading(found, State.PRESENT, "nodes.json")
             return Reading(None, State.ABSENT, "nodes.json", f"nodeInfo has no {_NODE_INFO[field]}")
         if self.depth < Depth.PROBE:
-            return Reading(None, State.BEYOND_DEPTH, "probe.json", f"{field} needs a probe; depth is {self.depth.label}")
-        return probe_reading(getattr(self.probe.host, field.replace("-", "_")), field)
+            return Reading(
+                None, State.BEYOND_DEPTH, "probe.json", f"{field} needs a probe; depth is {self.depth.label}"
+            )
+        said = self.probe.driver.flavour if field == "flavour" else getattr(self.probe.host, field.replace("-", "_"))
+        return probe_reading(said, field)
 
     @staticmethod
-    def count_reading(amount: int, source: str) -> Reading:
-        """A count that a check made itself, as a reading."""
-        return Reading(amount, State.PRESENT, source)
+    def said(value: float | str, source: str) -> Reading:
+        """Something that an artefact says outside of any named field, as a reading."""
+        return Reading(value, State.PRESENT, source)
 
     @property
     def labels(self) -> dict[str, str]:

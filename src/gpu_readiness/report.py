@@ -151,6 +151,7 @@ def result_from_json(data: dict[str, Any]) -> Result:
         detail=data.get("detail", ""),
         since=data.get("since"),
         findings=tuple(
-            Finding(**{**finding, "severity": Severity(finding.get("severity", "critical"))}) for finding in data["findings"]
+            Finding(**{**finding, "severity": Severity(finding.get("severity", "critical"))})
+            for finding in data["findings"]
         ),
     )

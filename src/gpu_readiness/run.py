@@ -25,8 +25,8 @@ from gpu_readiness.report import CheckInfo, GpuInfo, NodeReport, Report, Run, Sh
 from gpu_readiness.selection import Selection
 from gpu_readiness.standard import Library, NodeFacts, Standard
 from gpu_readiness.standard.detect import sharing_of, stack_of
-from gpu_readiness.workload import load_workloads
 from gpu_readiness.verdict import ExitCode, Reason, Result, Verdict, exit_code, first_broken, node_verdict
+from gpu_readiness.workload import load_workloads
 
 GATES: Mapping[str, tuple[str, ...]] = {
     "acceptance": LAYERS[:8],
@@ -83,6 +83,8 @@ class Engine:
             self.cluster = Cluster(snapshot)
         except Unmeasured as problem:
             raise UsageProblem(f"snapshot {snapshot.name}: {problem.message}") from None
+        if not self.cluster.nodes:
+            raise UsageProblem(f"snapshot {snapshot.name}: nodes.json lists no node at all")
         self.nodes = self._select()
         self.depth = self._depth()
         self.layers = settings.layers or GATES[settings.gate]
@@ -98,7 +100,7 @@ class Engine:
     # --- choosing ----------------------------------------------------------------------------------------------------
 
     def _select(self) -> list[str]:
-        by_standard = {name for name in self.library.named_nodes()}
+        by_standard = set(self.library.named_nodes())
         candidates = {name for name, node in self.cluster.nodes.items() if is_gpu_node(node)}
         candidates |= self.cluster.nodes_with_slices() | self.snapshot.node_dirs | by_standard
         selection = Selection.parse(self.settings.nodes)
@@ -171,7 +173,9 @@ class Engine:
             ids = [id for id in self.plan[name] if id not in self._external]
             judged.results = {each.check: each for each in self._the_judge.judge(node, ids)}
             self._done[name] = judged
-            self._not_ready += any(each.verdict is Verdict.FAIL and each.severity.rank == 0 for each in judged.results.values())
+            self._not_ready += any(
+                each.verdict is Verdict.FAIL and each.severity.rank == 0 for each in judged.results.values()
+            )
         return self._done[name]
 
     @cached_property
@@ -229,7 +233,10 @@ class Engine:
         standards: dict[str, str] = {}
         for name in sorted(self.plan):
             judged = self._done.get(name) or Judged(None, ())
-            own = [judged.results.get(id) or self._untested(name, id, Reason.MISSING, "the run ended before it") for id in self.plan[name]]
+            own = [
+                judged.results.get(id) or self._untested(name, id, Reason.MISSING, "the run ended before it")
+                for id in self.plan[name]
+            ]
             own += [self._untested(name, id, Reason.NOT_SELECTED, "deselected") for id in self._left_out.get(name, ())]
             own.sort(key=lambda each: position[each.check])
             verdict = node_verdict(own)
@@ -254,7 +261,9 @@ class Engine:
         return Report(
             run=self._run(standards),
             exit_code=code if forced_exit is None else forced_exit,
-            checks={check.id: CheckInfo(check.layer, check.severity, check.title) for check in order if self.planned(check)},
+            checks={
+                check.id: CheckInfo(check.layer, check.severity, check.title) for check in order if self.planned(check)
+            },
             nodes=nodes,
             results=results,
             coverage_nodes=shares[0],

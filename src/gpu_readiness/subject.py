@@ -36,12 +36,16 @@ class Subject:
             return False
         return self.judge(field, self.read(field), expected, hint=hint, severity=severity)
 
-    def expect_if_known(self, field: str, expected: Expected | None, *, hint: str = "", severity: str | None = None) -> None:
+    def expect_if_known(
+        self, field: str, expected: Expected | None, *, hint: str = "", severity: str | None = None
+    ) -> None:
         """As `expect`, for one of several fields of a check: the standard may well be silent about it."""
         if expected is not None:
             self.expect(field, expected, hint=hint, severity=severity)
 
-    def expect_if_supported(self, field: str, expected: str | float, *, hint: str = "", severity: str | None = None) -> None:
+    def expect_if_supported(
+        self, field: str, expected: str | float, *, hint: str = "", severity: str | None = None
+    ) -> None:
         """As `expect`, for a field that many products and drivers do not have: nothing is judged without it."""
         reading = self.read(field)
         if reading.state in (State.UNSUPPORTED, State.ABSENT, State.BEYOND_DEPTH):
@@ -76,7 +80,13 @@ class Subject:
         self.outcome.recorded += 1
 
     def judge(
-        self, field: str, reading: Reading, expected: Expected | str | float, *, hint: str = "", severity: str | None = None
+        self,
+        field: str,
+        reading: Reading,
+        expected: Expected | str | float,
+        *,
+        hint: str = "",
+        severity: str | None = None,
     ) -> bool:
         """As `expect`, for a reading that the check has at hand."""
         by_standard = isinstance(expected, Expected)

@@ -143,7 +143,9 @@ def node_verdict(results: Iterable[Result]) -> NodeVerdict:
 
 def first_broken(results: Sequence[Result], verdict: NodeVerdict) -> str | None:
     """The first critical fail in the order of `results`; of an unknown node, the first critical check not measured."""
-    wanted = {NodeVerdict.NOT_READY: (Verdict.FAIL,), NodeVerdict.UNKNOWN: (Verdict.UNTESTED, Verdict.ERROR)}.get(verdict, ())
+    wanted = {NodeVerdict.NOT_READY: (Verdict.FAIL,), NodeVerdict.UNKNOWN: (Verdict.UNTESTED, Verdict.ERROR)}.get(
+        verdict, ()
+    )
     for result in results:
         if result.severity is Severity.CRITICAL and result.verdict in wanted and result.planned:
             return result.check

@@ -63,7 +63,9 @@ class Judging(_Model):
     @field_validator("success", "failure", "figures")
     @classmethod
     def _compiles(cls, value: Any) -> Any:
-        for pattern in [value] if isinstance(value, str) else value.values() if isinstance(value, dict) else value or ():
+        for pattern in (
+            [value] if isinstance(value, str) else value.values() if isinstance(value, dict) else value or ()
+        ):
             try:
                 re.compile(pattern)
             except re.error as problem:
@@ -91,7 +93,9 @@ def load_workloads(folders: Sequence[Path] = ()) -> dict[str, Workload]:
     for place in [Path(str(files("gpu_readiness.workloads"))), *folders]:
         if not place.is_dir():
             raise WorkloadError(f"workloads {place}: no such folder")
-        definitions = [place / "workload.yaml"] if (place / "workload.yaml").is_file() else sorted(place.glob("*/workload.yaml"))
+        definitions = (
+            [place / "workload.yaml"] if (place / "workload.yaml").is_file() else sorted(place.glob("*/workload.yaml"))
+        )
         if not definitions:
             raise WorkloadError(f"workloads {place}: no workload.yaml in it or in a folder of it")
         for path in definitions:
@@ -134,7 +138,10 @@ def read_workload(artefacts: Any, node: str, workload: Workload) -> WorkloadRun:
     name = f"workloads/{workload.name}"
     pod = None
     if artefacts.has(node, f"{name}.json"):
-        pod = next(iter([kube.Pod.of(item) for item in iter_items(artefacts.artefact(node, f"{name}.json"), f"{name}.json")]), None)
+        pod = next(
+            iter([kube.Pod.of(item) for item in iter_items(artefacts.artefact(node, f"{name}.json"), f"{name}.json")]),
+            None,
+        )
     if pod is not None:
         _never_ran(pod)
     data = artefacts.artefact(node, f"{name}.log", MAX_LOG, tail=True)
@@ -160,7 +167,9 @@ def read_output(data: bytes, workload: Workload, source: str) -> WorkloadOutcome
             figures[figure] = _number(match)
     succeeded = workload.judge.success is not None and re.search(workload.judge.success, text) is not None
     ok = False if problems else True if succeeded else None
-    return WorkloadOutcome(ok=ok, figures={key: value for key, value in figures.items() if value is not None}, problems=problems)
+    return WorkloadOutcome(
+        ok=ok, figures={key: value for key, value in figures.items() if value is not None}, problems=problems
+    )
 
 
 def _number(match: re.Match[str]) -> float | None:
@@ -182,7 +191,9 @@ def _never_ran(pod: kube.Pod) -> None:
     """Raise what explains a pod that never ran for reasons that are not the node's GPUs."""
     if any(each.exit_code is not None for each in pod.containers) or pod.phase in ("Running", "Succeeded"):
         return
-    said = " ".join(filter(None, (pod.reason, pod.message, *(f"{each.waiting} {each.message}" for each in pod.containers))))
+    said = " ".join(
+        filter(None, (pod.reason, pod.message, *(f"{each.waiting} {each.message}" for each in pod.containers)))
+    )
     for pattern, reason in _NOT_THE_NODE:
         if re.search(pattern, said):
             raise Unmeasured(reason, f"the pod did not run: {said.strip()[:300]}", "pod")

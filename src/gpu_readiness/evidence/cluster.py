@@ -26,7 +26,9 @@ class Cluster:
     def __init__(self, source: ClusterSource) -> None:
         self._source = source
         self._kept: dict[str, Any] = {}
-        self.nodes: dict[str, kube.KubeNode] = {node.name: node for node in self._objects("nodes", kube.KubeNode.of) if node.name}
+        self.nodes: dict[str, kube.KubeNode] = {
+            node.name: node for node in self._objects("nodes", kube.KubeNode.of) if node.name
+        }
 
     def _objects(self, kind: str, read: Callable[[Json], T]) -> list[T]:
         return [read(item) for item in iter_items(self._source.cluster_list(kind), f"{kind}.json")]
@@ -50,14 +52,16 @@ class Cluster:
     def features_of(self, node: str) -> list[kube.NodeFeature]:
         """NodeFeature objects for a node."""
         found = self._get(
-            "nodefeatures", lambda: _group(self._objects("nodefeatures", kube.NodeFeature.of), lambda feature: feature.node)
+            "nodefeatures",
+            lambda: _group(self._objects("nodefeatures", kube.NodeFeature.of), lambda feature: feature.node),
         )
         return found.get(node, [])
 
     def slices_of(self, node: str) -> list[kube.ResourceSlice]:
         """ResourceSlices of a node, of the highest generation of each pool only."""
         found = self._get(
-            "resourceslices", lambda: _group(self._objects("resourceslices", kube.ResourceSlice.of), lambda each: each.node)
+            "resourceslices",
+            lambda: _group(self._objects("resourceslices", kube.ResourceSlice.of), lambda each: each.node),
         )
         own = found.get(node, [])
         newest: dict[tuple[str, str], int] = {}
@@ -80,7 +84,8 @@ class Cluster:
     def runtime_classes(self) -> dict[str, kube.RuntimeClass]:
         """RuntimeClasses by name."""
         return self._get(
-            "runtimeclasses", lambda: {each.name: each for each in self._objects("runtimeclasses", kube.RuntimeClass.of)}
+            "runtimeclasses",
+            lambda: {each.name: each for each in self._objects("runtimeclasses", kube.RuntimeClass.of)},
         )
 
     def cluster_policies(self) -> list[kube.ClusterPolicy]:
@@ -93,7 +98,9 @@ class Cluster:
 
     def disruption_budgets(self) -> list[kube.DisruptionBudget]:
         """PodDisruptionBudgets."""
-        return self._get("poddisruptionbudgets", lambda: self._objects("poddisruptionbudgets", kube.DisruptionBudget.of))
+        return self._get(
+            "poddisruptionbudgets", lambda: self._objects("poddisruptionbudgets", kube.DisruptionBudget.of)
+        )
 
     def device_classes(self) -> list[kube.DeviceClass]:
         """DeviceClasses."""
@@ -103,7 +110,9 @@ class Cluster:
         """ResourceClaims by (namespace, name)."""
         return self._get(
             "resourceclaims",
-            lambda: {(each.namespace, each.name): each for each in self._objects("resourceclaims", kube.ResourceClaim.of)},
+            lambda: {
+                (each.namespace, each.name): each for each in self._objects("resourceclaims", kube.ResourceClaim.of)
+            },
         )
 
 
@@ -134,7 +143,10 @@ def is_gpu_node(node: kube.KubeNode) -> bool:
     if any(key.startswith(_GPU_LABELS) for key in node.labels):
         return True
     if any(
-        key.startswith("feature.node.kubernetes.io/pci-") and "10de" in key and key.endswith(".present") and value == "true"
+        key.startswith("feature.node.kubernetes.io/pci-")
+        and "10de" in key
+        and key.endswith(".present")
+        and value == "true"
         for key, value in node.labels.items()
     ):
         return True

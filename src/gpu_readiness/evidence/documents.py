@@ -19,7 +19,9 @@ Json = dict[str, Any]
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 #: What the fast XML path takes: no internal subset (nothing can declare an entity), and an encoding that hides nothing.
-_SAFE_HEAD = re.compile(rb"""\s*(<\?xml[^>]{0,200}\?>)?\s*(<!DOCTYPE\s+[\w.:-]+(\s+SYSTEM\s+(["'])[^"'<>\[\]]{0,200}\4)?\s*>)?\s*<\w""")
+_SAFE_HEAD = re.compile(
+    rb"""\s*(<\?xml[^>]{0,200}\?>)?\s*(<!DOCTYPE\s+[\w.:-]+(\s+SYSTEM\s+(["'])[^"'<>\[\]]{0,200}\4)?\s*>)?\s*<\w"""
+)
 _ENCODING = re.compile(rb"""encoding\s*=\s*["']([\w.-]+)["']""")
 
 
@@ -78,7 +80,9 @@ def _items(text: str, source: str) -> Iterator[Json]:
     if is_list:
         return
     if "metadata" not in rest:
-        raise ValueError(f"neither a List nor a Kubernetes object, but an object with {', '.join(map(str, list(rest)[:4])) or 'nothing'}")
+        raise ValueError(
+            f"neither a List nor a Kubernetes object, but an object with {', '.join(map(str, list(rest)[:4])) or 'nothing'}"
+        )
     yield rest
 
 
@@ -137,4 +141,7 @@ def parse_xml(data: bytes) -> ET.Element:
     plain = encoding is None or encoding.group(1).lower() in (b"utf-8", b"us-ascii", b"ascii")
     if plain and b"\0" not in head and b"<!ENTITY" not in data and _SAFE_HEAD.match(head):
         return ET.fromstring(data)  # noqa: S314 - see the docstring
-    return cast("ET.Element", defusedxml.ElementTree.fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True))
+    return cast(
+        "ET.Element",
+        defusedxml.ElementTree.fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True),
+    )

@@ -12,7 +12,9 @@ from typing import Any
 
 from gpu_readiness.evidence.documents import Json
 
-GPU_RESOURCE = re.compile(r"^nvidia\.com/(gpu|gpu\.shared|mig-[0-9a-z.+-]+|pgpu|vgpu)$|^alpha\.kubernetes\.io/nvidia-gpu$")
+GPU_RESOURCE = re.compile(
+    r"^nvidia\.com/(gpu|gpu\.shared|mig-[0-9a-z.+-]+|pgpu|vgpu)$|^alpha\.kubernetes\.io/nvidia-gpu$"
+)
 _QUANTITY = re.compile(r"^\d{1,12}$")
 _SCALED = re.compile(r"^(\d{1,12})([kMG])$")
 
@@ -34,7 +36,9 @@ def text(value: Any) -> str:
 
 def strings(value: Any) -> dict[str, str]:
     """A map of strings, keys and values interned: labels repeat over thousands of nodes."""
-    return {intern(str(key)): intern(each if isinstance(each, str) else str(each)) for key, each in mapping(value).items()}
+    return {
+        intern(str(key)): intern(each if isinstance(each, str) else str(each)) for key, each in mapping(value).items()
+    }
 
 
 def count(quantity: str | None) -> int | None:
@@ -196,17 +200,28 @@ class Pod:
             containers=_containers(spec, status),
             requests=_requests(spec),
             claims=tuple(
-                filter(None, (text(mapping(each).get("resourceClaimName")) for each in sequence(status.get("resourceClaimStatuses"))))
+                filter(
+                    None,
+                    (
+                        text(mapping(each).get("resourceClaimName"))
+                        for each in sequence(status.get("resourceClaimStatuses"))
+                    ),
+                )
             ),
             grace_period=grace if isinstance(grace, int) else 30,
-            local_storage=any("emptyDir" in mapping(each) or "hostPath" in mapping(each) for each in sequence(spec.get("volumes"))),
+            local_storage=any(
+                "emptyDir" in mapping(each) or "hostPath" in mapping(each) for each in sequence(spec.get("volumes"))
+            ),
             mirror="kubernetes.io/config.mirror" in mapping(meta.get("annotations")),
         )
 
 
 def _containers(spec: Json, status: Json) -> tuple[Container, ...]:
     found = []
-    for init, specs, statuses in ((True, "initContainers", "initContainerStatuses"), (False, "containers", "containerStatuses")):
+    for init, specs, statuses in (
+        (True, "initContainers", "initContainerStatuses"),
+        (False, "containers", "containerStatuses"),
+    ):
         images = {text(each.get("name")): text(each.get("image")) for each in map(mapping, sequence(spec.get(specs)))}
         states = {text(each.get("name")): each for each in map(mapping, sequence(status.get(statuses)))}
         for name in {**images, **states}:

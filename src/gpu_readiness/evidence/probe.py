@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from gpu_readiness.evidence.documents import parse_json
 from gpu_readiness.evidence.reading import Reading, State, Unmeasured
@@ -33,7 +33,7 @@ class Failure(_Model):
     detail: str = ""
 
 
-Scalar = bool | int | float | str
+Scalar = StrictBool | StrictInt | StrictFloat | StrictStr  # a lax "no" would turn into False, and 0 too
 Value = Annotated[Failure | Scalar | list[Scalar] | None, Field(union_mode="left_to_right")]
 
 

@@ -13,11 +13,11 @@ class State(StrEnum):
     """Whether a field has a value, and if not, why."""
 
     PRESENT = "present"
-    ABSENT = "absent"               # the artefact has no such field
-    UNSUPPORTED = "unsupported"     # the driver answers N/A, NOT_SUPPORTED or "has been deprecated"
-    DENIED = "denied"               # not enough rights
-    BROKEN = "broken"               # ERR!, [Unknown Error], GPU is lost, text that is no number
-    BEYOND_DEPTH = "beyond-depth"   # this depth, or this driver's tool, cannot show the field
+    ABSENT = "absent"  # the artefact has no such field
+    UNSUPPORTED = "unsupported"  # the driver answers N/A, NOT_SUPPORTED or "has been deprecated"
+    DENIED = "denied"  # not enough rights
+    BROKEN = "broken"  # ERR!, [Unknown Error], GPU is lost, text that is no number
+    BEYOND_DEPTH = "beyond-depth"  # this depth, or this driver's tool, cannot show the field
 
 
 @dataclass(frozen=True, slots=True)

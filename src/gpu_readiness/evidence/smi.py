@@ -37,10 +37,18 @@ DRIVER_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"interrupt request.{0,40}issue|irq issue", "GPU interrupt problem"),
     )
 )
-_INFOROM = re.compile(rb"infoROM is corrupted at gpu\s+(?:[0-9a-fA-F]{4})?([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.\d)", re.IGNORECASE)
-_UNSUPPORTED = frozenset({"n/a", "[n/a]", "not supported", "[not supported]", "requested functionality has been deprecated", "not available"})
+_INFOROM = re.compile(
+    rb"infoROM is corrupted at gpu\s+(?:[0-9a-fA-F]{4})?([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.\d)",
+    re.IGNORECASE,
+)
+_UNSUPPORTED = frozenset(
+    {"n/a", "[n/a]", "not supported", "[not supported]", "requested functionality has been deprecated", "not available"}
+)
 _DENIED = frozenset({"insufficient permissions", "[insufficient permissions]"})
-_BROKEN = re.compile(r"^\[?(err!?|unknown error|gpu is lost|gpu requires reset|reset required|unknown|insufficient power.*|gpu has fallen.*)\]?$", re.IGNORECASE)
+_BROKEN = re.compile(
+    r"^\[?(err!?|unknown error|gpu is lost|gpu requires reset|reset required|unknown|insufficient power.*|gpu has fallen.*)\]?$",
+    re.IGNORECASE,
+)
 _LOST = re.compile(r"gpu is lost|requires reset|reset required|fallen off", re.IGNORECASE)
 
 
@@ -80,7 +88,9 @@ class SmiGpu:
         if field == "inforom.valid":
             if self._broken_inforom:
                 return Reading("corrupted", State.PRESENT, SOURCE)
-            return Reading(None, State.BEYOND_DEPTH, SOURCE, "nvidia-smi does not print infoROM validity; the probe does")
+            return Reading(
+                None, State.BEYOND_DEPTH, SOURCE, "nvidia-smi does not print infoROM validity; the probe does"
+            )
         spec = FIELDS.get(field)
         if spec is None:
             return Reading(None, State.BEYOND_DEPTH, SOURCE, f"nvidia-smi -q -x does not print {field}")
@@ -89,7 +99,9 @@ class SmiGpu:
             if found is not None and found.text is not None:
                 return interpret(found.text, spec.convert)
         if self._driver_major < spec.since:
-            return Reading(None, State.BEYOND_DEPTH, SOURCE, f"nvidia-smi of driver {self._driver_major} does not print {field}")
+            return Reading(
+                None, State.BEYOND_DEPTH, SOURCE, f"nvidia-smi of driver {self._driver_major} does not print {field}"
+            )
         return Reading(None, State.ABSENT, SOURCE, f"no element {spec.paths[0]}")
 
     def text(self, path: str) -> str:
@@ -171,7 +183,9 @@ def parse_smi(data: bytes) -> SmiDocument:
     major = int(version.split(".")[0])
     return SmiDocument(
         driver_version=version,
-        cuda_version=interpret(root.findtext("cuda_version"), str) if root.find("cuda_version") is not None else _no_cuda(major),
+        cuda_version=interpret(root.findtext("cuda_version"), str)
+        if root.find("cuda_version") is not None
+        else _no_cuda(major),
         attached=int(attached) if re.fullmatch(r"\d{1,4}", attached) else None,
         gpus=tuple(
             SmiGpu(element, position, major, (element.findtext("pci/pci_bus_id") or "").strip().lower()[4:] in broken)
@@ -202,7 +216,9 @@ def _before_a_warning(data: bytes, problem: Exception) -> tuple[ET.Element, byte
             if pattern.search(said) and "\0" not in said:
                 raise DriverSilent(meaning, " ".join(said.split())[:300])
     raise Unmeasured(
-        Reason.UNPARSABLE, f"{SOURCE} is no well-formed XML ({str(problem)[:120]}); it begins with {excerpt(data)}", SOURCE
+        Reason.UNPARSABLE,
+        f"{SOURCE} is no well-formed XML ({str(problem)[:120]}); it begins with {excerpt(data)}",
+        SOURCE,
     )
 
 
@@ -254,6 +270,13 @@ def quantity(said: str) -> float:
     return int(number) if number.is_integer() else number
 
 
+def device_id(said: str) -> str:
+    """The device part of a PCI id (`233010DE` is device 2330 of vendor 10DE); ValueError for anything else."""
+    if not re.fullmatch(r"(0x)?[0-9a-fA-F]{8}", said) or said.removeprefix("0x").startswith("0000"):
+        raise ValueError(said)
+    return said.removeprefix("0x")[:4].upper()
+
+
 def word(said: str) -> str:
     """A word as standards spell it: lower case."""
     return said.lower()
@@ -271,78 +294,95 @@ class Field(NamedTuple):
     since: int = 0
 
 
-
-FIELDS: dict[str, Field] = {
-    "product": Field(("product_name",)),
-    "architecture": Field(("product_architecture",), str, _OPTIONAL),
-    "uuid": Field(("uuid",)),
-    "serial": Field(("serial",)),
-    "minor": Field(("minor_number",), whole),
-    "device-id": Field(("pci/pci_device_id",), lambda said: said[:4].upper()),
-    "bus-id": Field(("pci/pci_bus_id",)),
-    "vbios": Field(("vbios_version",)),
-    "inforom.image": Field(("inforom_version/img_version",)),
-    "gsp.firmware": Field(("gsp_firmware_version",), str, _OPTIONAL),
-    "board.part-number": Field(("board_part_number",), str, _OPTIONAL),
-    "memory.total": Field(("fb_memory_usage/total",), quantity),
-    "memory.used": Field(("fb_memory_usage/used",), quantity),
-    "persistence": Field(("persistence_mode",), word),
-    "compute-mode": Field(("compute_mode",)),
-    "recovery-action": Field(("gpu_recovery_action",), word, 570),
-    "performance-state": Field(("performance_state",)),
-    "ecc.current": Field(("ecc_mode/current_ecc",), word),
-    "ecc.pending": Field(("ecc_mode/pending_ecc",), word),
-    "ecc.sram-threshold-exceeded": Field((_ECC.format("aggregate", "sram_threshold_exceeded"),), word, _OPTIONAL),
-    "remap.correctable": Field(("remapped_rows/remapped_row_corr",), whole),
-    "remap.uncorrectable": Field(("remapped_rows/remapped_row_unc", "remapped_rows"), whole),
-    "remap.pending": Field(("remapped_rows/remapped_row_pending", "remapped_rows"), word),
-    "remap.failure": Field(("remapped_rows/remapped_row_failure", "remapped_rows"), word),
-    "retired.single-bit": Field(("retired_pages/multiple_single_bit_retirement/retired_count",), whole),
-    "retired.double-bit": Field(("retired_pages/double_bit_retirement/retired_count",), whole),
-    "retired.pending": Field(("retired_pages/pending_retirement", "retired_pages/pending_blacklist"), word),
-    "repair.channel-pending": Field(("ecc_errors/channel_repair_pending",), word, _OPTIONAL),
-    "repair.tpc-pending": Field(("ecc_errors/tpc_repair_pending",), word, _OPTIONAL),
-    "memory.unrepairable": Field(("ecc_errors/unrepairable_memory",), word, _OPTIONAL),
-    "mig.current": Field(("mig_mode/current_mig",), word, 450),
-    "mig.pending": Field(("mig_mode/pending_mig",), word, 450),
-    "power.limit": Field(
-        ("gpu_power_readings/current_power_limit", "power_readings/enforced_power_limit", "power_readings/power_limit"), quantity
-    ),
-    "power.default-limit": Field(("gpu_power_readings/default_power_limit", "power_readings/default_power_limit"), quantity),
-    "pcie.width": Field(("pci/pci_gpu_link_info/link_widths/current_link_width",), quantity),
-    "pcie.max-width": Field(("pci/pci_gpu_link_info/link_widths/max_link_width",), quantity),
-    "pcie.generation": Field(("pci/pci_gpu_link_info/pcie_gen/max_link_gen",), quantity),
-    "pcie.replays": Field(("pci/replay_counter",), whole),
-    "clocks.max-sm": Field(("max_clocks/sm_clock",), quantity),
-    "clocks.max-memory": Field(("max_clocks/mem_clock",), quantity),
-    "clocks.application": Field(("applications_clocks/graphics_clock",), quantity),
-    "clocks.default-application": Field(("default_applications_clocks/graphics_clock",), quantity),
-    "temperature": Field(("temperature/gpu_temp",), quantity),
-    "temperature.margin": Field(("temperature/gpu_temp_tlimit",), quantity, _OPTIONAL),
-    "temperature.slowdown-margin": Field(("temperature/gpu_temp_slow_tlimit_threshold",), quantity, _OPTIONAL),
-    "temperature.slowdown": Field(("temperature/gpu_temp_slow_threshold",), quantity, _OPTIONAL),
-    "fabric.state": Field(("fabric/state",), word, 525),
-    "fabric.status": Field(("fabric/status",), word, 525),
-    "fabric.cluster": Field(("fabric/clusterUuid",), word, _OPTIONAL),
-    "fabric.clique": Field(("fabric/cliqueId",), str, _OPTIONAL),
-    "fabric.health": Field(("fabric/health/summary",), word, _OPTIONAL),
-    "fabric.bandwidth": Field(("fabric/health/bandwidth",), word, _OPTIONAL),
-    "fabric.route-recovery": Field(("fabric/health/route_recovery_in_progress",), word, _OPTIONAL),
-    "fabric.route-unhealthy": Field(("fabric/health/route_unhealthy",), word, _OPTIONAL),
-    "fabric.access-timeout-recovery": Field(("fabric/health/access_timeout_recovery",), word, _OPTIONAL),
-    "fabric.incorrect-configuration": Field(("fabric/health/incorrect_configuration",), word, _OPTIONAL),
-} | {
-    f"ecc.{period}.{name.replace('_', '-')}": Field((_ECC.format(period, name),), whole, _OPTIONAL)
-    for period in ("volatile", "aggregate")
-    for name in (
-        "dram_uncorrectable",
-        "sram_uncorrectable",
-        "sram_uncorrectable_parity",
-        "sram_uncorrectable_secded",
-    )
-} | {
-    f"ecc.{period}.double-bit": Field((_ECC.format(period, "double_bit/total"),), whole, _OPTIONAL) for period in ("volatile", "aggregate")
-}
+FIELDS: dict[str, Field] = (
+    {
+        "product": Field(("product_name",)),
+        "architecture": Field(("product_architecture",), str, _OPTIONAL),
+        "uuid": Field(("uuid",)),
+        "serial": Field(("serial",)),
+        "minor": Field(("minor_number",), whole),
+        "device-id": Field(("pci/pci_device_id",), device_id),
+        "bus-id": Field(("pci/pci_bus_id",)),
+        "vbios": Field(("vbios_version",)),
+        "inforom.image": Field(("inforom_version/img_version",)),
+        "gsp.firmware": Field(("gsp_firmware_version",), str, _OPTIONAL),
+        "board.part-number": Field(("board_part_number",), str, _OPTIONAL),
+        "memory.total": Field(("fb_memory_usage/total",), quantity),
+        "memory.used": Field(("fb_memory_usage/used",), quantity),
+        "persistence": Field(("persistence_mode",), word),
+        "compute-mode": Field(("compute_mode",)),
+        "recovery-action": Field(("gpu_recovery_action",), word, 570),
+        "performance-state": Field(("performance_state",)),
+        "ecc.current": Field(("ecc_mode/current_ecc",), word),
+        "ecc.pending": Field(("ecc_mode/pending_ecc",), word),
+        "ecc.sram-threshold-exceeded": Field((_ECC.format("aggregate", "sram_threshold_exceeded"),), word, _OPTIONAL),
+        "remap.correctable": Field(("remapped_rows/remapped_row_corr",), whole),
+        "remap.uncorrectable": Field(("remapped_rows/remapped_row_unc", "remapped_rows"), whole),
+        "remap.pending": Field(("remapped_rows/remapped_row_pending", "remapped_rows"), word),
+        "remap.failure": Field(("remapped_rows/remapped_row_failure", "remapped_rows"), word),
+        "retired.single-bit": Field(("retired_pages/multiple_single_bit_retirement/retired_count",), whole),
+        "retired.double-bit": Field(("retired_pages/double_bit_retirement/retired_count",), whole),
+        "retired.pending": Field(("retired_pages/pending_retirement", "retired_pages/pending_blacklist"), word),
+        "repair.channel-pending": Field(("ecc_errors/channel_repair_pending",), word, _OPTIONAL),
+        "repair.tpc-pending": Field(("ecc_errors/tpc_repair_pending",), word, _OPTIONAL),
+        "memory.unrepairable": Field(("ecc_errors/unrepairable_memory",), word, _OPTIONAL),
+        "mig.current": Field(("mig_mode/current_mig",), word, 450),
+        "mig.pending": Field(("mig_mode/pending_mig",), word, 450),
+        "power.limit": Field(
+            (
+                "gpu_power_readings/current_power_limit",
+                "power_readings/enforced_power_limit",
+                "power_readings/power_limit",
+            ),
+            quantity,
+        ),
+        "power.default-limit": Field(
+            ("gpu_power_readings/default_power_limit", "power_readings/default_power_limit"), quantity
+        ),
+        "pcie.width": Field(("pci/pci_gpu_link_info/link_widths/current_link_width",), quantity),
+        "pcie.max-width": Field(("pci/pci_gpu_link_info/link_widths/max_link_width",), quantity),
+        "pcie.generation": Field(("pci/pci_gpu_link_info/pcie_gen/max_link_gen",), quantity),
+        "pcie.replays": Field(("pci/replay_counter",), whole),
+        "clocks.max-sm": Field(("max_clocks/sm_clock",), quantity),
+        "clocks.max-memory": Field(("max_clocks/mem_clock",), quantity),
+        "clocks.application": Field(("applications_clocks/graphics_clock",), quantity),
+        "clocks.default-application": Field(("default_applications_clocks/graphics_clock",), quantity),
+        "temperature": Field(("temperature/gpu_temp",), quantity),
+        "temperature.margin": Field(("temperature/gpu_temp_tlimit",), quantity, _OPTIONAL),
+        "temperature.slowdown-margin": Field(("temperature/gpu_temp_slow_tlimit_threshold",), quantity, _OPTIONAL),
+        "temperature.slowdown": Field(("temperature/gpu_temp_slow_threshold",), quantity, _OPTIONAL),
+        "fabric.state": Field(("fabric/state",), word, 525),
+        "fabric.status": Field(("fabric/status",), word, 525),
+        "fabric.cluster": Field(("fabric/clusterUuid",), word, _OPTIONAL),
+        "fabric.clique": Field(("fabric/cliqueId",), str, _OPTIONAL),
+        "fabric.health": Field(("fabric/health/summary",), word, _OPTIONAL),
+        "fabric.bandwidth": Field(("fabric/health/bandwidth",), word, _OPTIONAL),
+        "fabric.route-recovery": Field(("fabric/health/route_recovery_in_progress",), word, _OPTIONAL),
+        "fabric.route-unhealthy": Field(("fabric/health/route_unhealthy",), word, _OPTIONAL),
+        "fabric.access-timeout-recovery": Field(("fabric/health/access_timeout_recovery",), word, _OPTIONAL),
+        "fabric.incorrect-configuration": Field(("fabric/health/incorrect_configuration",), word, _OPTIONAL),
+    }
+    | {
+        f"ecc.{period}.{name.replace('_', '-')}": Field((_ECC.format(period, name),), whole, _OPTIONAL)
+        for period in ("volatile", "aggregate")
+        for name in (
+            "dram_uncorrectable",
+            "sram_uncorrectable",
+            "sram_uncorrectable_parity",
+            "sram_uncorrectable_secded",
+        )
+    }
+    | {
+        f"ecc.{period}.double-bit": Field((_ECC.format(period, "double_bit/total"),), whole, _OPTIONAL)
+        for period in ("volatile", "aggregate")
+    }
+)
 
 #: The uncorrectable counters of one period; which of them a driver prints depends on its generation and the GPU's.
-UNCORRECTABLE = ("dram-uncorrectable", "sram-uncorrectable", "sram-uncorrectable-parity", "sram-uncorrectable-secded", "double-bit")
+UNCORRECTABLE = (
+    "dram-uncorrectable",
+    "sram-uncorrectable",
+    "sram-uncorrectable-parity",
+    "sram-uncorrectable-secded",
+    "double-bit",
+)

@@ -147,7 +147,9 @@ def open_snapshot(path: Path) -> Iterator[Snapshot]:
 def _snapshot(root: Path, name: str) -> Snapshot:
     if _mode(root / "cluster" / "nodes.json") is None:
         there = sorted(each.name for each in root.iterdir())[:6]
-        raise SnapshotError(f"snapshot {name}: no cluster/nodes.json, the one file that has to be there; found {', '.join(there) or 'nothing'}")
+        raise SnapshotError(
+            f"snapshot {name}: no cluster/nodes.json, the one file that has to be there; found {', '.join(there) or 'nothing'}"
+        )
     return Snapshot(root, name)
 
 
@@ -193,7 +195,9 @@ def _refuse(path: Path, member: tarfile.TarInfo, total: int, members: int) -> No
     if not (member.isreg() or member.isdir()):
         raise SnapshotError(f"snapshot {path}: refused, member {shown} is a link or special file")
     if total > MAX_ARCHIVE or members > MAX_MEMBERS:
-        raise SnapshotError(f"snapshot {path}: refused, more than {MAX_ARCHIVE >> 30} GiB or {MAX_MEMBERS} members unpacked")
+        raise SnapshotError(
+            f"snapshot {path}: refused, more than {MAX_ARCHIVE >> 30} GiB or {MAX_MEMBERS} members unpacked"
+        )
 
 
 @contextmanager

@@ -37,7 +37,11 @@ SELECTORS: dict[str, tuple[tuple[str, str], ...]] = {
     "validator": ((_APP, "nvidia-operator-validator"),),
     "mig-manager": ((_APP, "nvidia-mig-manager"),),
     "mps-control-daemon": ((_APP, "nvidia-device-plugin-mps-control-daemon"),),
-    "dra-driver": ((_NAME, "dra-driver-nvidia-gpu"), (_NAME, "nvidia-dra-driver-gpu"), ("nvidia-dra-driver-gpu-component", "kubelet-plugin")),
+    "dra-driver": (
+        (_NAME, "dra-driver-nvidia-gpu"),
+        (_NAME, "nvidia-dra-driver-gpu"),
+        ("nvidia-dra-driver-gpu-component", "kubelet-plugin"),
+    ),
     "node-monitoring-agent": ((_NAME, "eks-node-monitoring-agent"),),
     "node-status-exporter": ((_APP, "nvidia-node-status-exporter"),),
 }
@@ -63,14 +67,24 @@ def component(node: Node, name: str, labels: dict[str, str] | None = None) -> Co
     """
     selectors = tuple(labels.items()) if labels else SELECTORS.get(name, ((_APP, name), (_NAME, name), (_K8S, name)))
     wanted = all if labels else any
-    pods = tuple(pod for pod in node.pods if not pod.finished and wanted(pod.labels.get(key) == value for key, value in selectors))
+    pods = tuple(
+        pod
+        for pod in node.pods
+        if not pod.finished and wanted(pod.labels.get(key) == value for key, value in selectors)
+    )
     alive = [pod for pod in pods if not pod.deleting]
-    images = tuple(dict.fromkeys(each.image for pod in alive for each in pod.containers if not each.init and each.image))
+    images = tuple(
+        dict.fromkeys(each.image for pod in alive for each in pod.containers if not each.init and each.image)
+    )
     if not alive:
         trouble = "its only pod is being deleted" if pods else "no pod on this node"
     else:
         troubles = [_trouble(pod) for pod in alive]
-        trouble = "" if "" in troubles and not any("CrashLoop" in each for each in troubles) else "; ".join(filter(None, troubles))
+        trouble = (
+            ""
+            if "" in troubles and not any("CrashLoop" in each for each in troubles)
+            else "; ".join(filter(None, troubles))
+        )
     return ComponentState(name, pods, images, trouble)
 
 
@@ -83,7 +97,11 @@ def _trouble(pod: Pod) -> str:
     if not pod.ready:
         stuck = next((each.name for each in pod.containers if not each.init and not each.ready), "")
         words = " ".join(filter(None, (pod.reason, pod.message)))
-        return f"pod {pod.name} is {pod.phase or 'Unknown'} and not Ready" + (f" ({stuck})" if stuck else "") + (f": {words}" if words else "")
+        return (
+            f"pod {pod.name} is {pod.phase or 'Unknown'} and not Ready"
+            + (f" ({stuck})" if stuck else "")
+            + (f": {words}" if words else "")
+        )
     return ""
 
 

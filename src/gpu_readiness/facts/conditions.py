@@ -20,7 +20,18 @@ HEALTHY: dict[str, str] = {
     "XidCriticalError": "False",
     "AcceleratedHardwareReady": "True",
 } | dict.fromkeys(
-    ("GpuCount", "GpuEcc", "GpuRowRemap", "GpuBus", "GpuPcie", "GpuFabricMgr", "GpuXid", "NvlinkSpeed", "DcgmiHealth", "GpuImex"),
+    (
+        "GpuCount",
+        "GpuEcc",
+        "GpuRowRemap",
+        "GpuBus",
+        "GpuPcie",
+        "GpuFabricMgr",
+        "GpuXid",
+        "NvlinkSpeed",
+        "DcgmiHealth",
+        "GpuImex",
+    ),
     "False",
 )
 #: Types that other agents report about GPUs in problem style: True is bad.
@@ -39,7 +50,11 @@ def judged_conditions(node: Node) -> Iterator[tuple[Condition, str]]:
     own = node.standard.runtime.conditions if node.has_standard else {}
     for condition in conditions:
         healthy = own.get(condition.type) or HEALTHY.get(condition.type)
-        if healthy is None and condition.type.startswith(_PROBLEM_STARTS) and not condition.type.endswith(("Ready", "Healthy")):
+        if (
+            healthy is None
+            and condition.type.startswith(_PROBLEM_STARTS)
+            and not condition.type.endswith(("Ready", "Healthy"))
+        ):
             healthy = "False"
         if healthy is not None:
             yield condition, healthy

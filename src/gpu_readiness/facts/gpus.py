@@ -18,6 +18,8 @@ _ODD_SMS = {("hopper", 3): 60, ("hopper", 7): 132, ("blackwell", 3): 70, ("black
 _PROFILE = re.compile(r"^(\d)g\.(\d+)gb")
 #: MiB that a GPU with no work may show as used (contexts of monitoring agents, MPS servers).
 IDLE_MEMORY = Expected.of("<=1024")
+#: °C that no GPU reaches without slowing down, for those whose driver names no threshold.
+HOTTEST = Expected.of("<100")
 
 
 def has_no_mig(gpu: Gpu) -> bool:
@@ -65,7 +67,7 @@ def _fits(gpu: Gpu, device: MigInstance, profile: str) -> bool:
     slices, gigabytes = int(match.group(1)), int(match.group(2))
     if abs(device.memory / 1024 - gigabytes) > max(1.0, 0.06 * gigabytes):
         return False
-    family = str((gpu.read("architecture").value or "")).lower()
+    family = str(gpu.read("architecture").value or "").lower()
     sms = _ODD_SMS.get((family, slices)) or slices * _SLICE_SMS.get(family, 0)
     return not sms or device.multiprocessors is None or abs(device.multiprocessors - sms) <= 2
 
@@ -76,8 +78,13 @@ def gpus_with_ecc(node: Node) -> Iterator[Gpu]:
         mode = gpu.standard.ecc if gpu.known else None
         if mode is not None and not mode.is_any and not mode.accepts("enabled"):
             gpu.record()
-        elif mode is None and (gpu.read("ecc.current").state is State.UNSUPPORTED or gpu.read("ecc.current").value == "disabled"):
-            gpu.unmeasured(Reason.UNSUPPORTED, f"{gpu.label}: {gpu.product} counts no ECC errors, and no standard says whether it should")
+        elif mode is None and (
+            gpu.read("ecc.current").state is State.UNSUPPORTED or gpu.read("ecc.current").value == "disabled"
+        ):
+            gpu.unmeasured(
+                Reason.UNSUPPORTED,
+                f"{gpu.label}: {gpu.product} counts no ECC errors, and no standard says whether it should",
+            )
         else:
             yield gpu
 
@@ -171,5 +178,5 @@ def thermal_limit(gpu: Gpu) -> tuple[str, Reading, Expected]:
         left = Reading(margin.value - least.value, State.PRESENT, margin.source)
         return "temperature above the slowdown margin", left, Expected.of(">0")
     threshold = gpu.read("temperature.slowdown")
-    limit = Expected.of(f"<{threshold.value:g}" if threshold.there and threshold.value > 0 else "any")
+    limit = Expected.of(f"<{threshold.value:g}") if threshold.there and threshold.value > 0 else HOTTEST
     return "temperature", gpu.read("temperature"), limit

@@ -48,7 +48,11 @@ def graded_events(node: Node) -> list[GradedEvent]:
             how = grade_sxid(event.code, said_fatal=bool(event.nvlink_fatal))
             name, hint = f"SXid {event.code}", "NVSwitch error: see the fabric manager's log"
         elif event.kind == "fallen-off-bus":
-            how, name, hint = "fatal", "GPU has fallen off the bus", "reboot the node; replace the GPU if it happens again"
+            how, name, hint = (
+                "fatal",
+                "GPU has fallen off the bus",
+                "reboot the node; replace the GPU if it happens again",
+            )
         elif event.kind == "api-mismatch":
             continue
         else:
@@ -71,6 +75,8 @@ def fatal_xids(node: Node) -> str:
 def mismatched_modules(node: Node) -> list[str]:
     """Kernel-module versions that an API mismatch in the kernel log names."""
     try:
-        return sorted({event.versions[1] for event in node.kernel_log.events if event.kind == "api-mismatch" and event.versions})
+        return sorted(
+            {event.versions[1] for event in node.kernel_log.events if event.kind == "api-mismatch" and event.versions}
+        )
     except Unmeasured:
         return []

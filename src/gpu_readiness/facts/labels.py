@@ -71,7 +71,11 @@ def _described(node: Node) -> list[Gpu] | None:
         return list(node.gpus)
     label = node.labels.get("nvidia.com/gpu.product", "")
     return next(
-        ([gpu for gpu in node.gpus if gpu.product == product] for product in products if label.startswith(sanitised(product))),
+        (
+            [gpu for gpu in node.gpus if gpu.product == product]
+            for product in products
+            if label.startswith(sanitised(product))
+        ),
         list(node.gpus),
     )
 
@@ -129,7 +133,9 @@ def _amounts(labels: dict[str, str], gpus: tuple[Gpu, ...], described: list[Gpu]
         yield LabelTruth("nvidia.com/gpu.count", str(should), says, says == str(should))
     says = labels.get("nvidia.com/gpu.memory")
     if says is not None:
-        sizes = [device.memory for device in devices] if single else [gpu.read("memory.total").value for gpu in described]
+        sizes = (
+            [device.memory for device in devices] if single else [gpu.read("memory.total").value for gpu in described]
+        )
         known = [size for size in sizes if size]
         amount = kube.count(says)
         if known:
@@ -172,7 +178,12 @@ def _replicas(node: Node, standard: Standard) -> Iterator[LabelTruth]:
         yield LabelTruth("nvidia.com/gpu.replicas", "1 or more", says, count is not None and (count >= 1 or mig_hides))
     if strategy is not None and count is not None:
         should = "time-slicing or mps" if count > 1 else "none"
-        yield LabelTruth("nvidia.com/gpu.sharing-strategy", should, strategy, (strategy in ("time-slicing", "mps")) == (count > 1) and bool(strategy))
+        yield LabelTruth(
+            "nvidia.com/gpu.sharing-strategy",
+            should,
+            strategy,
+            (strategy in ("time-slicing", "mps")) == (count > 1) and bool(strategy),
+        )
 
 
 def _mig_counts(node: Node, standard: Standard) -> Iterator[LabelTruth]:
@@ -189,6 +200,16 @@ def _mig_counts(node: Node, standard: Standard) -> Iterator[LabelTruth]:
             yield LabelTruth(key, str(should), says, says == str(should))
 
 
+def broken_layout(node: Node) -> Iterator[tuple[str, str, str]]:
+    """Labels by which GFD itself says that MIG and the plugin's strategy do not fit: key, value, what it means."""
+    labels = node.labels
+    product = labels.get("nvidia.com/gpu.product", "")
+    if product.endswith("MIG-INVALID"):
+        yield "nvidia.com/gpu.product", product, "one MIG profile on all GPUs (strategy single)"
+    if labels.get("nvidia.com/gpu.replicas") == "0" and "nvidia.com/mig.strategy" not in labels:
+        yield "nvidia.com/gpu.replicas", "0", "1 or more: MIG mode is on, and the plugin's strategy is none"
+
+
 def paused_or_moving(node: Node) -> Iterator[tuple[str, str, str]]:
     """Labels that say that something is under way, left over or failed: key, value, and since when if it is known."""
     for key, value in node.labels.items():
@@ -199,7 +220,12 @@ def paused_or_moving(node: Node) -> Iterator[tuple[str, str, str]]:
 
 
 #: Taints that the cluster sets and takes away by itself; what they stand for is judged by other checks.
-_CLUSTER_TAINTS = ("node.kubernetes.io/", "node.cilium.io/", "ToBeDeletedByClusterAutoscaler", "DeletionCandidateOfClusterAutoscaler")
+_CLUSTER_TAINTS = (
+    "node.kubernetes.io/",
+    "node.cilium.io/",
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+)
 
 
 def judged_taints(node: Node) -> list[str]:

@@ -19,17 +19,26 @@ from gpu_readiness.verdict import Reason
 GPU = "nvidia.com/gpu"
 
 
-def quantities(node: Node, part: str) -> dict[str, int]:
-    """The GPU resources in `capacity` or `allocatable` as counts.
+def said_quantities(node: Node, part: str) -> dict[str, str]:
+    """The GPU resources in `capacity` or `allocatable`, as the node says them.
 
     Raises:
-        Unmeasured: the node has no such map, or a quantity that is no count of devices.
+        Unmeasured: the node has no such map.
     """
     found = node.kube.capacity if part == "capacity" else node.kube.allocatable
     if found is None:
         raise Unmeasured(Reason.UNPARSABLE, f"status.{part} of the node is no map of quantities", "nodes.json")
+    return found
+
+
+def quantities(node: Node, part: str) -> dict[str, int]:
+    """As `said_quantities`, as counts.
+
+    Raises:
+        Unmeasured: also for a quantity that is no count of devices.
+    """
     counts = {}
-    for key, said in found.items():
+    for key, said in said_quantities(node, part).items():
         amount = kube.count(said)
         if amount is None:
             raise Unmeasured(Reason.UNPARSABLE, f"{part} of {key} is {said[:60]!r}, no count of devices", "nodes.json")
@@ -40,25 +49,39 @@ def quantities(node: Node, part: str) -> dict[str, int]:
 def expected_resources(node: Node, standard: Standard) -> dict[str, Expected]:
     """What allocatable has to be: as the standard lists it, else by the arithmetic of sharing and MIG.
 
+    The number of GPUs is the standard's; where it takes any, NVML's; where nobody asked NVML, the GFD labels'.
+
     Raises:
-        Unmeasured: neither the standard nor the driver says how many GPUs there are.
+        Unmeasured: nothing says how many GPUs there are.
     """
     if standard.allocatable.resources:
         return dict(standard.allocatable.resources)
-    replicas = standard.sharing.replicas or sharing_replicas(node)
     key = f"{GPU}.shared" if standard.sharing.renamed else GPU
+    replicas = standard.sharing.replicas or sharing_replicas(node)
+    units = _units(node, standard)
+    return {(key if name == GPU else name): Expected.of(amount * replicas) for name, amount in units.items()}
+
+
+def _units(node: Node, standard: Standard) -> dict[str, int]:
+    """GPUs and MIG devices of a node by resource, before sharing multiplies them."""
     count = _exact_count(standard)
-    if count is None:
-        count = len(node.gpus)
-    if standard.mig.strategy in ("single", "mixed"):
-        layouts = _layouts(node, standard, count)
-        if standard.mig.strategy == "single":
-            return {key: Expected.of(sum(map(len, layouts)) * replicas)}
-        profiles = Counter(name for layout in layouts for name in layout)
-        whole = sum(1 for layout in layouts if not layout) if standard.mig.mode is None else 0
-        found = {f"nvidia.com/mig-{name.replace('+', '.')}": Expected.of(n * replicas) for name, n in profiles.items()}
-        return {**found, GPU: Expected.of(whole * replicas)}
-    return {key: Expected.of(count * replicas)}
+    layouts = _layouts(standard, count)
+    if layouts is None:
+        try:
+            gpus = node.gpus
+        except Unmeasured as problem:
+            return _units_by_label(node, standard, count, problem)
+        count = len(gpus) if count is None else count
+        if standard.mig.strategy in ("single", "mixed"):
+            layouts = [mig_layout(gpu, wanted_layout(standard, gpu) or []) for gpu in gpus]
+    if layouts is None:
+        return {GPU: count or 0}
+    if standard.mig.strategy == "single":
+        return {GPU: sum(map(len, layouts))}
+    profiles = Counter(name for layout in layouts for name in layout)
+    return {f"nvidia.com/mig-{_resource(name)}": amount for name, amount in profiles.items()} | {
+        GPU: _whole(node, standard)
+    }
 
 
 def _exact_count(standard: Standard) -> int | None:
@@ -68,13 +91,44 @@ def _exact_count(standard: Standard) -> int | None:
     return int(expected.numbers[0])
 
 
-def _layouts(node: Node, standard: Standard, count: int) -> list[list[str]]:
+def _layouts(standard: Standard, count: int | None) -> list[list[str]] | None:
+    """The profiles of each GPU as the standard has them; None where it does not say."""
     layout = standard.mig.layout
+    if standard.mig.strategy not in ("single", "mixed") or count is None:
+        return None
     if isinstance(layout, dict):
         return [list(layout.get(str(index), ())) for index in range(count)]
+    return [list(layout)] * count if isinstance(layout, (list, tuple)) else None
+
+
+def _whole(node: Node, standard: Standard) -> int:
+    """GPUs of a node with strategy mixed that are not partitioned: those are handed out as a whole."""
+    layout = standard.mig.layout
+    if isinstance(layout, dict):
+        return sum(1 for profiles in layout.values() if not profiles)
     if isinstance(layout, (list, tuple)):
-        return [list(layout)] * count
-    return [mig_layout(gpu, wanted_layout(standard, gpu) or []) for gpu in node.gpus]
+        return 0
+    return sum(1 for gpu in node.gpus if not gpu.mig_enabled)
+
+
+def _units_by_label(node: Node, standard: Standard, count: int | None, problem: Unmeasured) -> dict[str, int]:
+    said = kube.count(node.labels.get("nvidia.com/gpu.count"))
+    if standard.mig.strategy == "mixed":
+        found = {}
+        for key, value in node.labels.items():
+            if key.startswith("nvidia.com/mig-") and key.endswith(".count"):
+                found[key.removesuffix(".count")] = kube.count(value) or 0
+        if found:
+            return found
+    count = said if standard.mig.strategy == "single" or count is None else count
+    if not count:  # GFD counts 0 where it cannot make sense of the layout: that is no number to agree with
+        raise problem
+    return {GPU: count}
+
+
+def _resource(profile: str) -> str:
+    """A MIG profile as part of a resource name."""
+    return profile.replace("+", ".")
 
 
 def sharing_replicas(node: Node) -> int:
@@ -82,6 +136,15 @@ def sharing_replicas(node: Node) -> int:
     said = node.labels.get("nvidia.com/gpu.replicas", "")
     gke = node.labels.get("cloud.google.com/gke-max-shared-clients-per-gpu", "")
     return max(1, kube.count(said) or kube.count(gke) or 1)
+
+
+def is_left_over(node: Node, standard: Standard, key: str) -> bool:
+    """Whether a resource of which nothing is allocatable is a name of an earlier configuration, and no loss."""
+    try:
+        wanted = expected_resources(node, standard)
+    except Unmeasured:
+        return False
+    return key not in wanted or wanted[key].accepts(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +172,11 @@ def dra_pool(node: Node) -> DraPool:
         pools.setdefault(each.pool, []).append(each.slice_count)
     missing = sum(max(counts) - len(counts) for counts in pools.values())
     if missing > 0:
-        raise Unmeasured(Reason.MISSING, f"{missing} ResourceSlices of the newest generation are not published yet", "resourceslices.json")
+        raise Unmeasured(
+            Reason.MISSING,
+            f"{missing} ResourceSlices of the newest generation are not published yet",
+            "resourceslices.json",
+        )
     return DraPool(tuple(device for each in slices for device in each.devices), 0)
 
 
@@ -165,11 +232,11 @@ def mig_witnesses(node: Node, standard: Standard) -> dict[str, list[Witness]]:
     replicas = standard.sharing.replicas or 1
     profiles: Counter[str] = Counter()
     for gpu in node.gpus:
-        profiles.update(mig_layout(gpu, wanted_layout(standard, gpu) or []))
+        profiles.update(map(_resource, mig_layout(gpu, wanted_layout(standard, gpu) or [])))
     allocatable = quantities(node, "allocatable")
     advertised = {key: n for key, n in allocatable.items() if key.startswith("nvidia.com/mig-") and n}
     found = {}
-    for key in sorted({f"nvidia.com/mig-{name.replace('+', '.')}" for name in profiles} | set(advertised)):
+    for key in sorted({f"nvidia.com/mig-{name}" for name in profiles} | set(advertised)):
         name = key.removeprefix("nvidia.com/mig-")
         words = [Witness("NVML", profiles[name] * replicas), Witness("allocatable", advertised.get(key, 0))]
         label = kube.count(node.labels.get(f"{key}.count"))

@@ -82,12 +82,22 @@ def exporter_faults(node: Node, standard: Standard) -> Iterator[tuple[str, str, 
             if how != "application":
                 entry = XID.get(code)
                 severity = "critical" if how == "fatal" else "warning"
-                yield uuid, f"XID {code} {words}".strip(), severity, f"{entry.description}: {entry.action}" if entry else ""
-        for name, fault in (("ROW_REMAP_FAILURE", "row remapping failed"), ("ECC_DBE_VOL_TOTAL", "volatile double-bit ECC errors")):
+                yield (
+                    uuid,
+                    f"XID {code} {words}".strip(),
+                    severity,
+                    f"{entry.description}: {entry.action}" if entry else "",
+                )
+        for name, fault in (
+            ("ROW_REMAP_FAILURE", "row remapping failed"),
+            ("ECC_DBE_VOL_TOTAL", "volatile double-bit ECC errors"),
+        ):
             for instance, value in gpu.metrics.get(name, ()):
                 if value:
                     where = f" on GPU instance {instance}" if instance else ""
                     yield uuid, f"{fault}: {value:g}{where}", "critical", "drain the node; reset or replace the GPU"
     health = {"XID_ERRORS", "ROW_REMAP_FAILURE", "ECC_DBE_VOL_TOTAL"}
     if not health & exporter.names and any(missing_metrics(node, standard)):
-        raise Unmeasured(Reason.MISSING, "the scrape has no health series, and its counters file is not the usual one", "dcgm.prom")
+        raise Unmeasured(
+            Reason.MISSING, "the scrape has no health series, and its counters file is not the usual one", "dcgm.prom"
+        )

@@ -82,5 +82,10 @@ def unplaceable(node: Node) -> list[Pod]:
 
 def row_of(row: UpgradeRow) -> dict[str, Expected]:
     """What a row of the matrix asks of driver, Kubernetes, container runtime and CUDA."""
-    asked = {"driver": row.driver, "kubernetes": row.kubernetes, "container-runtime": row.container_runtime, "cuda": row.cuda}
+    asked = {
+        "driver": row.driver,
+        "kubernetes": row.kubernetes,
+        "container-runtime": row.container_runtime,
+        "cuda": row.cuda,
+    }
     return {key: expected for key, expected in asked.items() if expected is not None}

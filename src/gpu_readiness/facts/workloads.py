@@ -19,11 +19,23 @@ def judge_workload(node: Node, standard: Standard, name: str) -> None:
     run = node.workload(name)
     source = f"workloads/{name}.log"
     for problem in run.outcome.problems:
-        node.require(False, f"{name}: {problem.layer}", expected="no fault", observed=f"{problem.code}: {problem.text}", source=source)
+        node.require(
+            False,
+            f"{name}: {problem.layer}",
+            expected="no fault",
+            observed=f"{problem.code}: {problem.text}",
+            source=source,
+        )
     failed = [each for each in run.pod.containers if each.exit_code] if run.pod is not None else []
     for container in failed:
         said = f"exit code {container.exit_code} ({container.terminated})"
-        node.require(False, f"{name}: container {container.name}", expected="exit code 0", observed=said, source=f"workloads/{name}.json")
+        node.require(
+            False,
+            f"{name}: container {container.name}",
+            expected="exit code 0",
+            observed=said,
+            source=f"workloads/{name}.json",
+        )
     if run.outcome.ok is None and not run.outcome.problems and not failed:
         skipped = f"; not run: {', '.join(run.outcome.skipped)}" if run.outcome.skipped else ""
         node.unmeasured(Reason.MISSING, f"{source} does not say whether it succeeded{skipped}")
@@ -43,10 +55,10 @@ def _figures(node: Node, standard: Standard, name: str, source: str) -> None:
     for figure, expected in wanted.items():
         values = {gpu: own[figure] for gpu, own in outcome.per_gpu.items() if figure in own}
         if figure in outcome.figures:
-            node.judge(f"{name}: {figure}", node.count_reading(outcome.figures[figure], source), expected)
+            node.judge(f"{name}: {figure}", node.said(outcome.figures[figure], source), expected)
         elif values:
             for gpu, value in values.items():
-                node.judge(f"{name}: {figure} of {gpu}", node.count_reading(value, source), expected)
+                node.judge(f"{name}: {figure} of {gpu}", node.said(value, source), expected)
         elif expected.severity is None:
             node.unmeasured(Reason.MISSING, f"{source} has no {figure}")
     for figure in {figure for own in outcome.per_gpu.values() for figure in own}:
@@ -54,7 +66,13 @@ def _figures(node: Node, standard: Standard, name: str, source: str) -> None:
         usual = median(values.values())
         for gpu, value in values.items():
             near = value >= (1 - NEIGHBOUR_TOLERANCE) * usual
-            node.require(near, f"{name}: {figure} of {gpu}", expected=f"{usual:g} as the others", observed=f"{value:g}", source=source)
+            node.require(
+                near,
+                f"{name}: {figure} of {gpu}",
+                expected=f"{usual:g} as the others",
+                observed=f"{value:g}",
+                source=source,
+            )
 
 
 def serving_run(node: Node) -> WorkloadOutcome:

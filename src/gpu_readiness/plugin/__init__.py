@@ -20,7 +20,9 @@ _DEPTHS = ("auto", "api", "smi", "probe", "active")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; `gpu-readiness check` takes the same."""
     group = parser.getgroup("gpu-readiness", "GPU node readiness")
-    group.addoption("--readiness-snapshot", metavar="DIR", help="judge this snapshot: a directory, .tar, .tar.gz or .tar.zst")
+    group.addoption(
+        "--readiness-snapshot", metavar="DIR", help="judge this snapshot: a directory, .tar, .tar.gz or .tar.zst"
+    )
     group.addoption(
         "--readiness-standard",
         metavar="NAME|FILE|DIR",
@@ -28,8 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="node standard: a shipped name, a YAML file or a folder of them; repeatable (default: by GPU product)",
     )
-    group.addoption("--readiness-nodes", metavar="SELECTOR", default="", help="label selector, or names and globs, of the nodes to judge")
-    group.addoption("--readiness-gate", choices=_GATES, default=_GATES[0], help="which layers are judged (default: %(default)s)")
+    group.addoption(
+        "--readiness-nodes",
+        metavar="SELECTOR",
+        default="",
+        help="label selector, or names and globs, of the nodes to judge",
+    )
+    group.addoption(
+        "--readiness-gate", choices=_GATES, default=_GATES[0], help="which layers are judged (default: %(default)s)"
+    )
     group.addoption("--readiness-layers", metavar="LAYERS", help="comma-separated layers instead of the gate's")
     group.addoption(
         "--readiness-depth",
@@ -38,7 +47,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how far down to look; auto: probe where any node has a probe, else smi (default: %(default)s)",
     )
     group.addoption(
-        "--readiness-output", metavar="DIR", default="readiness-report", help="folder for the reports (default: %(default)s)"
+        "--readiness-output",
+        metavar="DIR",
+        default="readiness-report",
+        help="folder for the reports (default: %(default)s)",
     )
     group.addoption("--readiness-strict", action="store_true", help="a degraded node fails the run")
     group.addoption(
@@ -49,7 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="exit 6 if fewer of the planned checks were measured (default: %(default)s)",
     )
     group.addoption(
-        "--readiness-workloads", metavar="DIR", action="append", default=[], help="a folder of workloads beside the shipped ones; repeatable"
+        "--readiness-workloads",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder of workloads beside the shipped ones; repeatable",
     )
 
 
@@ -64,7 +80,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[Any] | None:
     """Without a source, a readiness check is no test: say so instead of running it against nothing."""
-    if hasattr(obj, "__gpu_readiness_check__") and not collector.config.pluginmanager.has_plugin("gpu_readiness_session"):
+    if hasattr(obj, "__gpu_readiness_check__") and not collector.config.pluginmanager.has_plugin(
+        "gpu_readiness_session"
+    ):
         collector.config.stash.setdefault(_HOMELESS, []).append(name)
         return []
     return None

@@ -102,7 +102,10 @@ def outcome_of(result: Result) -> tuple[Outcome, Phase]:
 
 def longrepr_of(result: Result, location: tuple[str, int]) -> str | tuple[str, int, str]:
     """What pytest shows of a result that did not pass."""
-    lines = [f"{each.subject} {each.field}: expected {each.expected}, observed {each.observed} ({each.source})" for each in result.findings]
+    lines = [
+        f"{each.subject} {each.field}: expected {each.expected}, observed {each.observed} ({each.source})"
+        for each in result.findings
+    ]
     text = "\n".join(clean(line) for line in lines) or clean(": ".join(filter(None, (result.reason, result.detail))))
     outcome, _ = outcome_of(result)
     return (location[0], location[1], f"{word_of(result)}: {text}") if outcome == "skipped" else text

@@ -64,7 +64,9 @@ class ReadinessSession:
         self._draw("")
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_pycollect_makeitem(self, collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[Any] | None:
+    def pytest_pycollect_makeitem(
+        self, collector: pytest.Module | pytest.Class, name: str, obj: object
+    ) -> list[Any] | None:
         """A declared check becomes one item per node; outside of the run's layers, none."""
         check = declared(obj)
         if check is None or self.engine is None:

@@ -50,7 +50,9 @@ def _nodes(out: pytest.TerminalReporter, report: Report) -> None:
 
 def _node(out: pytest.TerminalReporter, node: NodeReport, own: Sequence[Result]) -> None:
     broken = f"  first broken link: {node.first_broken}" if node.first_broken else ""
-    out.write_line(f"{_GLYPHS[node.verdict]} {clean(node.name)}  {node.verdict.value}{broken}", **_COLOURS[node.verdict])
+    out.write_line(
+        f"{_GLYPHS[node.verdict]} {clean(node.name)}  {node.verdict.value}{broken}", **_COLOURS[node.verdict]
+    )
     names = {gpu.uuid: f"GPU {gpu.index}" for gpu in node.gpus if gpu.uuid}
     blocked: dict[str, int] = defaultdict(int)
     for result in own:
@@ -108,13 +110,16 @@ def _groups(out: pytest.TerminalReporter, troubled: Sequence[tuple[NodeReport, l
         names = ", ".join(clean(node.name) for node, _ in members[:MAX_NAMES])
         more = f" and {len(members) - MAX_NAMES} more" if len(members) > MAX_NAMES else ""
         out.write_line(
-            f"{_GLYPHS[verdict]} {len(members)} node{'s' if len(members) > 1 else ''} {verdict.value}: {check}: {names}{more}", **_COLOURS[verdict]
+            f"{_GLYPHS[verdict]} {len(members)} node{'s' if len(members) > 1 else ''} {verdict.value}: {check}: {names}{more}",
+            **_COLOURS[verdict],
         )
         node, own = members[0]
         example = next((each for each in own if each.check == check), None)
         if example is not None and example.findings:
             first = example.findings[0]
-            out.write_line(f"    for example {clean(first.field)}: expected {clean(first.expected)}, observed {clean(first.observed)}")
+            out.write_line(
+                f"    for example {clean(first.field)}: expected {clean(first.expected)}, observed {clean(first.observed)}"
+            )
         elif example is not None:
             out.write_line(f"    for example {example.verdict.value} ({example.reason}): {clean(example.detail)}")
 

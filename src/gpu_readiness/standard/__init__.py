@@ -6,7 +6,8 @@ from gpu_readiness.standard.detect import sharing_of, stack_of
 from gpu_readiness.standard.errors import StandardError
 from gpu_readiness.standard.expected import Expected, Order
 from gpu_readiness.standard.learn import Learned, learn
-from gpu_readiness.standard.library import Library, NodeFacts
+from gpu_readiness.standard.library import Library
+from gpu_readiness.standard.match import NodeFacts
 from gpu_readiness.standard.model import HardwareEntry, Standard
 from gpu_readiness.standard.schema import schema_text, standard_schema
 from gpu_readiness.standard.sections import (

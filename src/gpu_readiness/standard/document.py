@@ -141,4 +141,4 @@ def _kind(value: object) -> str:
         return "a mapping"
     if isinstance(value, (list, tuple)):
         return "a list"
-    return repr(value if len(text_of(value)) < 80 else text_of(value)[:77] + "…")
+    return repr(value)

@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_readiness.standard.document import read_document
 from gpu_readiness.standard.errors import StandardError, did_you_mean
-from gpu_readiness.standard.model import Body, Document, HardwareEntry, Standard, device_key, find_entry, product_key
+from gpu_readiness.standard.match import NodeFacts, specificity
+from gpu_readiness.standard.model import Body, Document, HardwareEntry, Standard, find_entry
 from gpu_readiness.standard.resolve import NOTHING, Resolved, family, finish, resolve
-from gpu_readiness.standard.sections import Match, SharingStandard
+from gpu_readiness.standard.sections import SharingStandard
+from gpu_readiness.standard.shelf import Shelf, documents_at, shipped
 
-_SUFFIXES = (".yaml", ".yml")
 _PARTS = ("hardware", "mock", "sharing", "stack")
-Specificity = tuple[bool, int, bool, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """What is known of a node before it is judged; `products` and `device_ids` without repetition.
-
-    `stack` and `sharing` are the caller's findings (`detect.stack_of`, `detect.sharing_of`), None where nothing says.
-    """
-
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    products: tuple[str, ...] = ()
-    device_ids: tuple[str, ...] = ()
-    stack: str | None = None
-    sharing: str | None = None
-    mock: bool = False
-    replicas: int | None = None
-
-
-class Shelf(Mapping[str, Document]):
-    """Documents by name, each read when it is first asked for."""
-
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._paths = dict(paths)
-        self._read: dict[str, Document] = {}
-
-    def __getitem__(self, name: str) -> Document:
-        if name not in self._read:
-            self._read[name] = read_document(self._paths[name], name)
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def put(self, document: Document) -> None:
-        """Add a document, in place of another of its name."""
-        self._paths[document.name] = Path(document.name)
-        self._read[document.name] = document
-
-
-def shipped() -> Shelf:
-    """The standards that come with the package, by names such as `hardware/h100-sxm5-80gb`."""
-    folder = Path(str(files("gpu_readiness.profiles")))
-    return Shelf(_files(folder))
 
 
 class Library:
@@ -90,7 +39,7 @@ class Library:
         given: dict[str, Document] = {}
         parts: set[str] = set()
         for path in paths:
-            found = _given(path, documents)
+            found = documents_at(path, documents)
             for document in found:
                 if document.name in given:
                     raise StandardError(f"standard {document.name}: given twice; give one of them another name")
@@ -216,44 +165,6 @@ class Library:
     def _part(self, folder: str, name: str | None) -> Resolved:
         full = f"{folder}/{name}"
         return resolve(self._documents[full], self._documents) if full in self._documents else NOTHING
-
-
-def specificity(match: Match, facts: NodeFacts) -> Specificity | None:
-    """How specific a match is that holds; greater is more so. None if it does not hold."""
-    products = {product_key(name) for name in match.products}
-    ids = {device_key(each) for each in match.device_ids}
-    has_product = not products.isdisjoint(map(product_key, facts.products))
-    has_id = not ids.isdisjoint(map(device_key, facts.device_ids))
-    holds = (
-        (not match.nodes or any(fnmatchcase(facts.name, pattern) for pattern in match.nodes))
-        and all(fnmatchcase(facts.labels.get(key, "\0"), pattern) for key, pattern in match.labels.items())
-        and (not (products or ids) or has_product or has_id)
-        and (match.stack is None or match.stack == facts.stack)
-    )
-    return (bool(match.nodes), len(match.labels), bool(products or ids), match.stack is not None) if holds else None
-
-
-def _given(path: str | Path, documents: Shelf) -> list[Document]:
-    if isinstance(path, str) and path in documents:
-        return [documents[path]]
-    place = Path(path)
-    if place.is_dir():
-        found = _files(place)
-        if not found:
-            raise StandardError(f"standard {path}: no *.yaml in this folder")
-        return [read_document(each, name) for name, each in found.items()]
-    if place.is_file():
-        return [read_document(place)]
-    raise StandardError(
-        f"standard {path}: neither a shipped standard nor a file or folder{did_you_mean(str(path), documents)}; "
-        "`gpu-readiness standard list` shows the shipped ones"
-    )
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """YAML files of a folder by name: their place in it, without the suffix."""
-    found = sorted(each for each in folder.rglob("*") if each.suffix in _SUFFIXES and each.is_file())
-    return {each.relative_to(folder).with_suffix("").as_posix(): each for each in found}
 
 
 def _stated_sharing(body: Body) -> str | None:

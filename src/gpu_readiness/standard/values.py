@@ -8,7 +8,7 @@ Number = int | float
 Version = tuple[int, ...]
 
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?")
-_VERSION = re.compile(r"v?(\d{1,18}(?:\.\d{1,18})*)(?![\w.])")
+_VERSION = re.compile(r"v?(\d{1,18}(?:\.\d{1,18})*)")
 _LEADING_VERSION = re.compile(r"v?(\d{1,18}(?:\.\d{1,18})*)(?![\d.])")
 
 
@@ -29,15 +29,15 @@ def number_of(value: object) -> Number | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def version_of(text: str) -> Version | None:
-    """The dotted parts of text that is a version and nothing else; a leading v and trailing zero parts do not count."""
-    found = _VERSION.fullmatch(text)
+def version_of(value: object) -> Version | None:
+    """The dotted parts of what is a version and nothing else; a leading v and trailing zero parts do not count."""
+    found = _VERSION.fullmatch(text_of(value))
     return _parts(found[1]) if found else None
 
 
-def leading_version_of(text: str) -> Version | None:
+def leading_version_of(value: object) -> Version | None:
     """The version that text begins with, as in `v1.34.2-eks-113cf36` or `4.6.0-4.8.3-distroless`."""
-    found = _LEADING_VERSION.match(text)
+    found = _LEADING_VERSION.match(text_of(value))
     return _parts(found[1]) if found else None
 
 
