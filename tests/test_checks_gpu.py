@@ -282,6 +282,11 @@ def test_power_limit_is_an_error_when_it_reads_garbled(said: str) -> None:
     assert untested(fleet.judge("gpu.power-limit"), "unparsable")
 
 
+def test_power_limit_is_an_error_when_it_reads_garbled_and_any_will_do() -> None:
+    fleet = h100().says(gpu={"power-limit": "any"}).smi("gpu_power_readings/current_power_limit", "ERR!", gpu=1)
+    assert untested(fleet.judge("gpu.power-limit"), "unparsable")
+
+
 def test_power_limit_is_untested_when_the_default_is_missing() -> None:
     fleet = h100().smi("gpu_power_readings/default_power_limit", None, gpu=1)
     assert untested(fleet.judge("gpu.power-limit"), "missing")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gpu_readiness import __version__
+from gpu_readiness import __version__, standard_cli
 
 app = typer.Typer(
     name="gpu-readiness",
@@ -25,6 +25,9 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"gpu-readiness {__version__}")
         raise typer.Exit
+
+
+app.add_typer(standard_cli.app)
 
 
 @app.callback()

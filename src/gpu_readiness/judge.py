@@ -114,4 +114,6 @@ class Judge:
 
 
 def _argument(node: Node, name: str) -> Any:
-    return {"node": lambda: node, "standard": lambda: node.standard, "cluster": lambda: node.cluster}[name]()
+    if name == "standard":
+        return node.standard
+    return node.cluster if name == "cluster" else node

@@ -124,7 +124,7 @@ class Gpu(Subject):
     @property
     def mig_enabled(self) -> bool:
         """Whether MIG mode is on now."""
-        return self.read("mig.current").value == "enabled"
+        return bool(self.read("mig.current").value == "enabled")
 
     @property
     def mig_devices(self) -> tuple[MigInstance, ...]:

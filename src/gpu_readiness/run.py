@@ -10,7 +10,7 @@ import datetime as dt
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.evidence.snapshot import Snapshot
 from gpu_readiness.judge import Judge
+from gpu_readiness.facts.workloads import judge_workload
 from gpu_readiness.node import Node
 from gpu_readiness.report import CheckInfo, GpuInfo, NodeReport, Report, Run, Share, StandardInfo
 from gpu_readiness.selection import Selection
 from gpu_readiness.standard import Library, NodeFacts, Standard
 from gpu_readiness.standard.detect import sharing_of, stack_of
-from gpu_readiness.verdict import ExitCode, Reason, Result, Verdict, exit_code, first_broken, node_verdict
+from gpu_readiness.verdict import ExitCode, Reason, Result, Severity, Verdict, exit_code, first_broken, node_verdict
 from gpu_readiness.workload import load_workloads
 
 GATES: Mapping[str, tuple[str, ...]] = {
@@ -151,6 +152,22 @@ class Engine:
             )
         if external:
             self._external.add(check.id)
+
+    def own_workload_checks(self) -> list[Check]:
+        """A check for each workload of the user's: those that no shipped check judges."""
+        return [
+            Check(
+                id=f"workload.{name}",
+                severity=Severity(workload.severity),
+                title=workload.title,
+                function=partial(_judge_own, name),
+                needs=("driver.nvml",),
+                hint=workload.hint,
+                parameters=("node", "standard"),
+            )
+            for name, workload in self.workloads.items()
+            if workload.own
+        ]
 
     def plan_for(self, selected: Iterable[tuple[str, Check]], left_out: Iterable[tuple[str, Check]]) -> None:
         """What is judged on which node, and what was deselected there."""
@@ -325,7 +342,13 @@ def _expected_gpus(standard: Standard | None) -> int | None:
     return int(count.numbers[0]) if count is not None and count.kind == "exact" and count.numbers else None
 
 
+def _judge_own(name: str, node: Node, standard: Standard) -> None:
+    judge_workload(node, standard, name)
+
+
 def _home(check: Check) -> tuple[Path, int]:
+    if isinstance(check.function, partial):
+        return Path("workload.yaml"), 0
     code = check.function.__code__
     return Path(code.co_filename).resolve(), code.co_firstlineno
 

@@ -54,10 +54,13 @@ class Subject:
             self.judge(field, reading, expected, hint=hint, severity=severity)
 
     def agree(self, field: str, other: str, *, hint: str = "") -> None:
-        """Both fields have the same value, where both have one."""
+        """Both fields have the same value, where both have one; what should have been one and cannot be read is no match."""
         first, second = self.read(field), self.read(other)
         if first.there and second.there:
             self.judge(field, first, second.value, hint=hint)
+        for name, reading in ((field, first), (other, second)):
+            if reading.state in (State.BROKEN, State.DENIED):
+                self.judge(name, reading, "")
 
     def judge_if_known(self, field: str, reading: Reading, expected: Expected | None) -> None:
         """As `judge`; where the standard is silent, that is counted and nothing is judged."""

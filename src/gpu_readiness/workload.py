@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from gpu_readiness.evidence import kube
 from gpu_readiness.evidence.benchmark_logs import parse_gemm_sweep, parse_nccl
@@ -81,6 +81,12 @@ class Workload(_Model):
     severity: Literal["critical", "warning", "info"] = "critical"
     hint: str = ""
     judge: Judging
+    _own: bool = PrivateAttr(default=False)
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's: then no shipped check judges it."""
+        return self._own
 
 
 def load_workloads(folders: Sequence[Path] = ()) -> dict[str, Workload]:
@@ -102,6 +108,7 @@ def load_workloads(folders: Sequence[Path] = ()) -> dict[str, Workload]:
             workload = _load(path)
             if workload.name in found:
                 raise WorkloadError(f"workload {path}: the name {workload.name} is taken; choose another")
+            workload._own = place in folders
             found[workload.name] = workload
     return found
 

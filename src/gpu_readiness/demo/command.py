@@ -16,9 +16,9 @@ from gpu_readiness.demo.fleet import CLUSTER, make_fleet, write_snapshot
 from gpu_readiness.demo.pools import POOLS
 from gpu_readiness.demo.standards import standard_of
 from gpu_readiness.plugin import run
-from gpu_readiness.report import Report
+from gpu_readiness.report import NodeReport, Report
 from gpu_readiness.reports import ReportError, json_report
-from gpu_readiness.verdict import ExitCode, NodeVerdict, Verdict
+from gpu_readiness.verdict import NOT_MEASURED, ExitCode, NodeVerdict, Result, Verdict
 
 MAX_NODES = 10_000
 _FOLDERS = ("snapshot", "standards", "report")
@@ -50,10 +50,9 @@ def demo(size: int, folder: Path) -> int:
     except DemoProblem as problem:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"error: {problem}")
         return ExitCode.USAGE
-    out.print(
-        f"A made-up fleet of {size} nodes in {len(POOLS)} pools, {len(seeded)} nodes with a fault: {folder / 'snapshot'}"
-    )
-    paths = ["--readiness-snapshot", str(folder / "snapshot"), "--readiness-standard", str(folder / "standards")]
+    place = folder / "snapshot"
+    out.print(f"A made-up fleet of {size} nodes in {len(POOLS)} pools, {len(seeded)} of them with a fault: {place}")
+    paths = ["--readiness-snapshot", str(place), "--readiness-standard", str(folder / "standards")]
     code = run(["--pyargs", "gpu_readiness.checks", "-qq", *paths, "--readiness-output", str(folder / "report")])
     try:
         report = json_report.read(folder / "report" / json_report.NAME)
@@ -102,27 +101,32 @@ def _make_room(folder: Path) -> None:
 
 
 def compare(report: Report, seeded: Mapping[str, Fault]) -> list[Comparison]:
-    """Every node of the report, and every seeded one, against what was seeded."""
-    found: dict[str, Comparison] = {}
+    """Every node of the report, and every seeded one, against what was seeded; the seeded ones first."""
+    faulty = {name: Comparison(name, fault, False, "not in the report") for name, fault in seeded.items()}
+    others = []
     for node, results in report.by_node():
-        fault = seeded.get(node.name)
-        if fault is None:
+        if node.name in seeded:
+            faulty[node.name] = _compare_faulty(node, results, seeded[node.name])
+        else:
             ready = node.verdict is NodeVerdict.READY
-            found[node.name] = Comparison(node.name, None, ready, f"{node.verdict.value}, {node.first_broken}")
-            continue
-        result = next((each for each in results if each.check == fault.check), None)
-        wanted = (Verdict.FAIL,) if fault.verdict is NodeVerdict.NOT_READY else (Verdict.UNTESTED, Verdict.ERROR)
-        holds = result is not None and result.verdict in wanted and node.verdict is fault.verdict
-        said = f"{fault.check}: {result.verdict.value if result else 'not run'}; the node is {node.verdict.value}"
-        if holds and result is not None and result.findings:
-            first = result.findings[0]
-            said = f"{fault.check}: {first.field}: expected {first.expected}, observed {first.observed}"
-        elif holds and result is not None:
-            said = f"{fault.check}: {result.verdict.value} ({result.reason}): {result.detail}"
-        found[node.name] = Comparison(node.name, fault, holds, said)
-    for name, fault in seeded.items():
-        found.setdefault(name, Comparison(name, fault, False, "not in the report"))
-    return [found[name] for name in (*seeded, *(name for name in found if name not in seeded))]
+            others.append(Comparison(node.name, None, ready, f"{node.verdict.value}, {node.first_broken}"))
+    return [*faulty.values(), *others]
+
+
+def _compare_faulty(node: NodeReport, results: list[Result], fault: Fault) -> Comparison:
+    result = next((each for each in results if each.check == fault.check), None)
+    if result is None:
+        return Comparison(node.name, fault, False, f"{fault.check} was not run")
+    not_ready = fault.verdict is NodeVerdict.NOT_READY
+    found = result.verdict is Verdict.FAIL if not_ready else result.verdict in NOT_MEASURED
+    if not found or node.verdict is not fault.verdict:
+        said = f"{fault.check}: {result.verdict.value}; the node is {node.verdict.value}"
+        return Comparison(node.name, fault, False, said)
+    if not result.findings:
+        return Comparison(node.name, fault, True, f"{fault.check}: {result.verdict.value}: {result.detail}")
+    first = result.findings[0]
+    said = f"{fault.check}: {first.field}: expected {first.expected}, observed {first.observed}"
+    return Comparison(node.name, fault, True, said)
 
 
 def _show(out: Console, comparisons: list[Comparison]) -> bool:

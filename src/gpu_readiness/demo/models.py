@@ -20,8 +20,8 @@ class MigProfile:
 class Model:
     """One product. Memory in MiB, power in W, clocks in MHz; `standard` is the shipped hardware standard's name.
 
-    `buses` has PCI domain, bus and device of each slot of its machine. `banks` of row remapping are 0 where the GPU retires
-    pages instead. `margin`: the driver gives temperatures as the distance to a limit, and not as thresholds.
+    `buses` has the PCI domain, bus and device of each slot of its machine. `banks` of row remapping are 0 where the GPU
+    retires pages instead. `margin`: the driver gives temperatures as the distance to a limit, and not as thresholds.
     """
 
     standard: str
@@ -67,16 +67,7 @@ H100 = Model(
     vbios="96.00.99.00.01",
     inforom="G520.0200.00.05",
     machine="HGX-H100-8GPU",
-    buses=(
-        "0000:19:00",
-        "0000:3B:00",
-        "0000:4C:00",
-        "0000:5D:00",
-        "0000:9B:00",
-        "0000:BB:00",
-        "0000:CB:00",
-        "0000:DB:00",
-    ),
+    buses=tuple(f"0000:{bus}:00" for bus in ("19", "3B", "4C", "5D", "9B", "BB", "CB", "DB")),
     memory=81559,
     reserved=480,
     power=700,

@@ -54,10 +54,11 @@ class DemoGpu:
 
 @dataclass(slots=True)
 class DemoNode:
-    """One node. `unhealthy`: devices that the plugin took out of allocatable; `unscraped`: GPUs that the exporter lacks.
+    """One node, and what its witnesses get wrong.
 
-    `labels` stand over those that the node would have; `stopped` are components without a pod; `kernel_events` follow the
-    boot messages; `failed` has, by artefact, reason and message of an attempt to read it that failed.
+    `unhealthy` devices are out of allocatable; `publishes`: whether the DRA driver lists the GPUs; `unscraped` are UUIDs
+    that the exporter lacks; `labels` stand over those that the node would have; `stopped` are components without a pod;
+    `kernel_events` follow the boot messages; `failed` has, by artefact, reason and message of a failed attempt to read it.
     """
 
     pool: Pool

@@ -16,6 +16,7 @@ _HEALTHY = {
     "PIDPressure": ("False", "KubeletHasSufficientPID"),
     "Ready": ("True", "KubeletReady"),
 }
+_POD_CONDITIONS = ("Initialized", "Ready", "ContainersReady", "PodScheduled")
 _DEVICE_CLASSES = {
     "gpu.nvidia.com": "device.driver == 'gpu.nvidia.com' && device.attributes['gpu.nvidia.com'].type == 'gpu'",
     "compute-domain-daemon.nvidia.com": "device.driver == 'compute-domain.nvidia.com'",
@@ -108,8 +109,7 @@ def _pod(node: DemoNode, component: Component) -> dict[str, Any]:
             "phase": "Running",
             "startTime": _STARTED,
             "conditions": [
-                {"type": kind, "status": "True", "lastTransitionTime": _STARTED}
-                for kind in ("Ready", "ContainersReady")
+                {"type": kind, "status": "True", "lastTransitionTime": _STARTED} for kind in _POD_CONDITIONS
             ],
             "containerStatuses": [
                 {
@@ -125,7 +125,7 @@ def _pod(node: DemoNode, component: Component) -> dict[str, Any]:
 
 
 def _daemonset_name(pool: Pool, component: Component) -> str:
-    # The operator makes a driver DaemonSet for each driver version; here the other components have one for each pool, too.
+    # The operator makes a driver DaemonSet for each driver version; here every component has one for each pool.
     return f"{component.label[1]}-{pool.key}"
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import defusedxml
 import defusedxml.ElementTree
@@ -141,7 +141,4 @@ def parse_xml(data: bytes) -> ET.Element:
     plain = encoding is None or encoding.group(1).lower() in (b"utf-8", b"us-ascii", b"ascii")
     if plain and b"\0" not in head and b"<!ENTITY" not in data and _SAFE_HEAD.match(head):
         return ET.fromstring(data)  # noqa: S314 - see the docstring
-    return cast(
-        "ET.Element",
-        defusedxml.ElementTree.fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True),
-    )
+    return defusedxml.ElementTree.fromstring(data, forbid_dtd=False, forbid_entities=True, forbid_external=True)

@@ -32,7 +32,7 @@ def wanted_layout(standard: Standard, gpu: Gpu) -> list[str] | None:
     layout = standard.mig.layout
     mode = standard.mig.mode
     if isinstance(layout, dict):
-        layout = layout.get(str(gpu.index), [])
+        layout = layout.get(str(gpu.index), ())
     if isinstance(layout, (list, tuple)):
         return sorted(map(str, layout))
     return [] if layout is None and mode is not None and mode.kind == "exact" and mode.accepts("disabled") else None

@@ -45,9 +45,9 @@ def exporter_disagreements(node: Node) -> Iterator[tuple[str, str, str]]:
     """Where scrape and NVML differ: field, what NVML says, what the scrape says."""
     exporter, driver = node.exporter, node.driver
     if driver.version.there:
-        for said in sorted(exporter.driver_versions):
-            if said != driver.version.value:
-                yield "DCGM_FI_DRIVER_VERSION", str(driver.version.value), said
+        for version in sorted(exporter.driver_versions):
+            if version != driver.version.value:
+                yield "DCGM_FI_DRIVER_VERSION", str(driver.version.value), version
     for gpu in node.gpus:
         series, total = exporter.gpus.get(gpu.uuid), gpu.read("memory.total")
         if series is None or not total.there or gpu.mig_enabled or series.instances:
@@ -56,10 +56,10 @@ def exporter_disagreements(node: Node) -> Iterator[tuple[str, str, str]]:
         if parts[0] is None or parts[1] is None:
             continue
         # Exporters without FB_RESERVED leave the driver's own share out of the sum.
-        said = sum(part for part in parts if part is not None)
+        seen = sum(part for part in parts if part is not None)
         slack = MEMORY_TOLERANCE if parts[2] is not None else 3 * MEMORY_TOLERANCE
-        if abs(said - total.value) > slack * total.value:
-            yield f"framebuffer of {gpu.uuid}", f"{total.value} MiB", f"{said:g} MiB"
+        if abs(seen - total.value) > slack * total.value:
+            yield f"framebuffer of {gpu.uuid}", f"{total.value} MiB", f"{seen:g} MiB"
 
 
 def _value(series: ExporterGpu, name: str) -> float | None:

@@ -6,6 +6,7 @@ readiness option it registers nothing and changes nothing.
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,56 +18,66 @@ _GATES = ("acceptance", "drift", "pre-upgrade")
 _DEPTHS = ("auto", "api", "smi", "probe", "active")
 
 
+#: The options, as pytest and argparse both take them.
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--readiness-snapshot", {"metavar": "DIR", "help": "judge this snapshot: a directory, .tar, .tar.gz or .tar.zst"}),
+    (
+        "--readiness-standard",
+        {
+            "metavar": "NAME|FILE|DIR",
+            "action": "append",
+            "default": [],
+            "help": "node standard: a shipped name, a YAML file or a folder of them; repeatable (default: by GPU product)",
+        },
+    ),
+    (
+        "--readiness-nodes",
+        {"metavar": "SELECTOR", "default": "", "help": "label selector, or names and globs, of the nodes to judge"},
+    ),
+    (
+        "--readiness-gate",
+        {"choices": _GATES, "default": _GATES[0], "help": "which layers are judged (default: %(default)s)"},
+    ),
+    ("--readiness-layers", {"metavar": "LAYERS", "help": "comma-separated layers instead of the gate's"}),
+    (
+        "--readiness-depth",
+        {
+            "choices": _DEPTHS,
+            "default": _DEPTHS[0],
+            "help": "how far down to look; auto: probe where any node has a probe, else smi (default: %(default)s)",
+        },
+    ),
+    (
+        "--readiness-workloads",
+        {
+            "metavar": "DIR",
+            "action": "append",
+            "default": [],
+            "help": "a folder of workloads beside the shipped ones; repeatable",
+        },
+    ),
+    (
+        "--readiness-output",
+        {"metavar": "DIR", "default": "readiness-report", "help": "folder for the reports (default: %(default)s)"},
+    ),
+    ("--readiness-strict", {"action": "store_true", "help": "a degraded node fails the run"}),
+    (
+        "--readiness-min-coverage",
+        {
+            "metavar": "PCT",
+            "type": float,
+            "default": 100.0,
+            "help": "exit 6 if fewer of the planned checks were measured (default: %(default)s)",
+        },
+    ),
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; `gpu-readiness check` takes the same."""
     group = parser.getgroup("gpu-readiness", "GPU node readiness")
-    group.addoption(
-        "--readiness-snapshot", metavar="DIR", help="judge this snapshot: a directory, .tar, .tar.gz or .tar.zst"
-    )
-    group.addoption(
-        "--readiness-standard",
-        metavar="NAME|FILE|DIR",
-        action="append",
-        default=[],
-        help="node standard: a shipped name, a YAML file or a folder of them; repeatable (default: by GPU product)",
-    )
-    group.addoption(
-        "--readiness-nodes",
-        metavar="SELECTOR",
-        default="",
-        help="label selector, or names and globs, of the nodes to judge",
-    )
-    group.addoption(
-        "--readiness-gate", choices=_GATES, default=_GATES[0], help="which layers are judged (default: %(default)s)"
-    )
-    group.addoption("--readiness-layers", metavar="LAYERS", help="comma-separated layers instead of the gate's")
-    group.addoption(
-        "--readiness-depth",
-        choices=_DEPTHS,
-        default=_DEPTHS[0],
-        help="how far down to look; auto: probe where any node has a probe, else smi (default: %(default)s)",
-    )
-    group.addoption(
-        "--readiness-output",
-        metavar="DIR",
-        default="readiness-report",
-        help="folder for the reports (default: %(default)s)",
-    )
-    group.addoption("--readiness-strict", action="store_true", help="a degraded node fails the run")
-    group.addoption(
-        "--readiness-min-coverage",
-        metavar="PCT",
-        type=float,
-        default=100.0,
-        help="exit 6 if fewer of the planned checks were measured (default: %(default)s)",
-    )
-    group.addoption(
-        "--readiness-workloads",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="a folder of workloads beside the shipped ones; repeatable",
-    )
+    for name, values in OPTIONS:
+        group.addoption(name, **values)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,6 +110,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
             f"{len(homeless)} readiness checks collected and nothing to judge; give --readiness-snapshot DIR "
             "(try `gpu-readiness demo` for one)"
         )
+
+
+def describe_options() -> str:
+    """The options of a readiness run, for `gpu-readiness check --help`."""
+    parser = argparse.ArgumentParser(
+        prog="gpu-readiness check",
+        usage="gpu-readiness check [OPTIONS] [PYTEST ARGUMENTS]",
+        description="Judge GPU nodes; exit 0: ready, 1: a node is not, 6: a node is unknown, 4: nothing to judge. "
+        "Further arguments are pytest's own: folders with checks of yours, -k, -m, -x, -v, -q.",
+        epilog="example: gpu-readiness check --readiness-snapshot snapshot/ --readiness-standard standards/",
+        add_help=False,
+    )
+    for name, values in OPTIONS:
+        parser.add_argument(name, **values)
+    return parser.format_help()
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -26,7 +26,8 @@ class CheckKind:
 
     def __init__(self, check: Check, path: str) -> None:
         self.check = check
-        self.location = (path, check.function.__code__.co_firstlineno - 1)
+        code = getattr(check.function, "__code__", None)
+        self.location = (path, code.co_firstlineno - 1 if code is not None else 0)
         self.markers = [getattr(pytest.mark, check.layer).mark, getattr(pytest.mark, check.severity.value).mark]
         self.words = {check.id, check.layer}
 
@@ -80,10 +81,10 @@ class ReadinessItem(pytest.Item):
             duration=stop - start,
             start=start,
             stop=stop,
+            readiness=result,
+            # pytest leaves reports with this attribute out of its FAILURES section; the summary shows them by node.
+            _pdbshown=True,
         )
-        report.readiness = result
-        # pytest leaves reports with this attribute out of its FAILURES section: the readiness summary shows them by node.
-        report._pdbshown = True
         return report
 
 

@@ -80,6 +80,16 @@ class ReadinessSession:
             return []
         return None if external else list(items_of(collector, name, CheckKind(check, collector.nodeid), self.engine))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        """The user's own workloads are checks too, without a function of their own."""
+        if self.engine is None or not any(isinstance(item, ReadinessItem) for item in items):
+            return
+        for check in self.engine.own_workload_checks():
+            self.engine.register(check)
+            if self.engine.planned(check):
+                items += items_of(session, check.id, CheckKind(check, "workload.yaml"), self.engine)
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """A check with fixtures of its own is an ordinary test, parametrised by node."""
         if self.engine is not None and declared(metafunc.function) is not None:
@@ -148,7 +158,7 @@ class ReadinessSession:
                 report.longrepr = longrepr_of(result, (str(item.path), 0)) if report.outcome == "skipped" else None
             elif problem is None:
                 report.longrepr = longrepr_of(result, (str(item.path), 0))
-            report.readiness = result
+            vars(report)["readiness"] = result
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -103,8 +103,8 @@ def _shorten(names: str) -> str:
 def _groups(out: pytest.TerminalReporter, troubled: Sequence[tuple[NodeReport, list[Result]]]) -> None:
     groups: dict[tuple[NodeVerdict, str], list[tuple[NodeReport, list[Result]]]] = defaultdict(list)
     for node, own in troubled:
-        first = node.first_broken or next((each.check for each in own if each.verdict is Verdict.FAIL), "")
-        groups[node.verdict, first].append((node, own))
+        broken = node.first_broken or next((each.check for each in own if each.verdict is Verdict.FAIL), "")
+        groups[node.verdict, broken].append((node, own))
     rank = {verdict: index for index, verdict in enumerate(NodeVerdict)}
     for (verdict, check), members in sorted(groups.items(), key=lambda each: (rank[each[0][0]], -len(each[1]))):
         names = ", ".join(clean(node.name) for node, _ in members[:MAX_NAMES])

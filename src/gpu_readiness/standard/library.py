@@ -114,13 +114,17 @@ class Library:
         return winners[0]
 
     def _completed(self, document: Document, facts: NodeFacts) -> Standard:
-        """A given standard over the stack and the sharing that it leaves open."""
+        """A given standard over the hardware, the sharing and the stack that it leaves open."""
         own = self._resolved(document)
         stack = None if own.stack else facts.stack
         sharing = None if own.sharing else _stated_sharing(own.body) or facts.sharing
-        key = (document.name, stack, sharing, facts.replicas)
+        hardware = () if own.hardware else self._hardware_of(facts)
+        key = (document.name, hardware, stack, sharing, facts.replicas)
         if key not in self._standards:
-            whole = _with_replicas(own.over(self._part("sharing", sharing).over(self._part("stack", stack))), facts)
+            under = self._part("sharing", sharing).over(self._part("stack", stack))
+            for name in hardware:
+                under = resolve(self._documents[name], self._documents).over(under)
+            whole = _with_replicas(own.over(under), facts)
             self._standards[key] = finish(document.name, whole, title=document.title, match=document.match)
         return self._standards[key]
 
