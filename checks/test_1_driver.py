@@ -24,23 +24,12 @@ def test_nvml(node: Node) -> None:
     driver = node.driver
     if driver.hung:
         node.outcome.reason = Reason.HUNG
-    node.require(
-        not driver.silence,
-        "driver",
-        expected="answers",
-        observed=f"{driver.silence}: {driver.said}",
-        source=driver.source,
-        hint=fatal_xids(node),
-    )
+    if driver.silence:
+        said = f"{driver.silence}: {driver.said}"
+        node.require(False, "driver", expected="answers", observed=said, source=driver.source, hint=fatal_xids(node))
     for gpu in driver.gpus:
-        gpu.require(
-            not gpu.lost,
-            "nvml",
-            expected="answers",
-            observed=gpu.lost,
-            source=driver.source,
-            hint=fatal_xids(node) or "drain the node and reboot it; replace the GPU if it is lost again",
-        )
+        hint = (fatal_xids(node) or "drain the node and reboot it; replace the GPU") if gpu.lost else ""
+        gpu.require(not gpu.lost, "nvml", expected="answers", observed=gpu.lost, source=driver.source, hint=hint)
 
 
 @check(
@@ -171,6 +160,8 @@ def test_xid(node: Node) -> None:
             severity="critical" if event.grade == "fatal" else "warning",
         )
     node.require(True, "kernel.log", expected="read", observed="read", source="kernel.log")
+    if node.kernel_log.cut:
+        node.unmeasured(Reason.UNPARSABLE, "kernel.log was cut off: its last line has no end")
     if not node.kernel_log.since_boot:
         node.unmeasured(Reason.MISSING, "kernel.log does not reach back to the boot", severity="warning")
 
@@ -191,7 +182,12 @@ def test_homogeneous(node: Node) -> None:
             gpu.require(value == usual, field, expected=said, observed=value, source=gpu.source, severity=severity)
 
 
-@check("driver.host", severity="warning", needs=("?driver.nvml",))
+@check(
+    "driver.host",
+    severity="warning",
+    needs=("?driver.nvml",),
+    hint="look at the node's image and its boot loader's configuration",
+)
 def test_host(node: Node, standard: Standard) -> None:
     """Kernel, Secure Boot, module flavour and kernel command line are the standard's."""
     node.expect("kernel", standard.host.kernel)

@@ -90,20 +90,18 @@ def test_operator(node: Node, standard: Standard) -> None:
     if standard.runtime.operator != "required":
         node.record()
         return
+    source = "clusterpolicies.json"
     policies = node.cluster.cluster_policies()
-    node.require(bool(policies), "ClusterPolicy", expected="one", observed="none", source="clusterpolicies.json")
+    node.require(bool(policies), "ClusterPolicy", expected="one", observed="none", source=source)
     for policy in policies:
-        source = "clusterpolicies.json"
-        node.require(
-            policy.state == "ready", f"{policy.name} state", expected="ready", observed=policy.state, source=source
-        )
+        state = policy.state
+        node.require(state == "ready", f"{policy.name} state", expected="ready", observed=state, source=source)
         ready = next((each for each in policy.conditions if each.type == "Ready"), None)
-        if ready is not None:
-            said = f"{ready.reason}: {ready.message}"
-            node.require(
-                ready.reason == "Reconciled",
-                f"{policy.name} Ready",
-                expected="Reconciled",
-                observed=said,
-                source=source,
+        if ready is None:
+            node.unmeasured(
+                Reason.MISSING, f"{policy.name} has no condition that says why it is {state or 'in no state'}"
             )
+            continue
+        said = f"{ready.reason}: {ready.message}"
+        holds = ready.reason == "Reconciled"
+        node.require(holds, f"{policy.name} Ready", expected="Reconciled", observed=said, source=source)

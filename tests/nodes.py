@@ -48,8 +48,8 @@ CHECKS = shipped_checks()
 class Fleet:
     """The nodes of one snapshot before they are written: everything is there to be changed.
 
-    `nodes` and `lists` are Kubernetes objects (`lists["pods"]`), `gpus` the XML of each node's GPUs, `header` what stands
-    before them. `files` are a node's other artefacts by name; a value of None is a file that is not there.
+    `nodes` and `lists` are Kubernetes objects (`lists["pods"]`), `gpus` the XML of each node's GPUs, `header` what
+    stands before them. `files` are a node's other artefacts by name; a value of None is a file that is not there.
     """
 
     def __init__(self, names: Iterable[str], standard: Json) -> None:
@@ -60,7 +60,7 @@ class Fleet:
         self.gpus: dict[str, list[ET.Element]] = {}
         self.files: dict[str, dict[str, Any]] = {name: {} for name in self.nodes}
 
-    # --- changes; without `node` of the first one, without `gpu` of all its GPUs -------------------------------------
+    # --- changes; without `node` of the first one, without `gpu` of all its GPUs -----------------------------
 
     @property
     def first(self) -> str:
@@ -142,7 +142,7 @@ class Fleet:
                 self.standard[key] = said
         return self
 
-    # --- judging -----------------------------------------------------------------------------------------------------
+    # --- judging ---------------------------------------------------------------------------------------------
 
     def judge(self, check: str, **settings: Any) -> Result:
         """The result of one check on the first node."""
@@ -189,7 +189,7 @@ def judge(folder: Path, standard: Json | None, ids: Iterable[str] = CHECKS, **se
         return {(node, id): result for node in engine.nodes for id, result in engine.results_of(node).items()}
 
 
-# --- what tests ask of a result ------------------------------------------------------------------------------------------
+# --- what tests ask of a result ------------------------------------------------------------------------------
 
 
 def passes(result: Result) -> bool:
@@ -229,11 +229,13 @@ def warns(result: Result, field: str, observed: str) -> bool:
 
 
 def shown(result: Result) -> str:
-    said = "\n".join(f"  {each.severity} {each.subject} {each.field}: {each.expected} / {each.observed}" for each in result.findings)
+    said = "\n".join(
+        f"  {each.severity} {each.subject} {each.field}: {each.expected} / {each.observed}" for each in result.findings
+    )
     return f"{result.check}: {result.verdict} {result.severity} {result.reason} {result.detail}\n{said}"
 
 
-# --- healthy nodes -------------------------------------------------------------------------------------------------------
+# --- healthy nodes -------------------------------------------------------------------------------------------
 
 
 def h100(gpus: int = 2, nodes: int = 1) -> Fleet:
@@ -332,7 +334,11 @@ def _furnish(fleet: Fleet, name: str, labels: dict[str, str], resources: dict[st
     if labels["nvidia.com/mig.capable"] == "true":
         labels["nvidia.com/gpu.deploy.mig-manager"] = "true"
     pressure = ("MemoryPressure", "DiskPressure", "PIDPressure")
-    own = {key: value for key, value in labels.items() if key.startswith(("nvidia.com/cuda", "nvidia.com/gpu.", "nvidia.com/mig"))}
+    own = {
+        key: value
+        for key, value in labels.items()
+        if key.startswith(("nvidia.com/cuda", "nvidia.com/gpu.", "nvidia.com/mig"))
+    }
     fleet.nodes[name] = {
         "metadata": {
             "name": name,
@@ -344,7 +350,12 @@ def _furnish(fleet: Fleet, name: str, labels: dict[str, str], resources: dict[st
             "capacity": {"cpu": "64", **resources},
             "allocatable": {"cpu": "63", **resources},
             "conditions": [
-                {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"},
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "KubeletReady",
+                    "message": "kubelet is posting ready status",
+                },
                 *({"type": each, "status": "False", "reason": "Enough", "message": ""} for each in pressure),
             ],
             "nodeInfo": {
@@ -412,7 +423,7 @@ def _gfd(product: str, gpus: int, memory: int, family: str, compute: str, driver
         "gpu.sharing-strategy": "none",
         "gpu.memory": str(memory),
         "gpu.family": family,
-        "gpu.compute.major": compute.split(".")[0],
+        "gpu.compute.major": compute.split(".", maxsplit=1)[0],
         "gpu.compute.minor": compute.split(".")[1],
         "mig.capable": "true",
     }
@@ -448,7 +459,13 @@ def _scrape(fleet: Fleet, node: str) -> str:
 
 
 def _sample(
-    name: str, value: object, node: str, index: int, gpu: ET.Element, header: Mapping[str, str], labels: Mapping[str, str]
+    name: str,
+    value: object,
+    node: str,
+    index: int,
+    gpu: ET.Element,
+    header: Mapping[str, str],
+    labels: Mapping[str, str],
 ) -> str:
     own = {
         "gpu": str(index),
@@ -471,7 +488,9 @@ def _header(driver: str, cuda: str, gpus: int) -> dict[str, str]:
 
 
 _FINE = {"sram_uncorrectable_parity": "0", "sram_uncorrectable_secded": "0", "dram_uncorrectable": "0"}
-_NO_EVENT = dict.fromkeys(("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown"), "Not Active")
+_NO_EVENT = dict.fromkeys(
+    ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown"), "Not Active"
+)
 
 
 def _gpu(product: str, architecture: str, uuid: str, index: int, device: str, memory: int, watts: int) -> Json:
@@ -593,7 +612,7 @@ def add_mig_device(gpu: ET.Element, instance: int, profile: str) -> None:
     parent.append(_element(device, "mig_device"))
 
 
-# --- the probe -----------------------------------------------------------------------------------------------------------
+# --- the probe -----------------------------------------------------------------------------------------------
 
 
 def probe_of(gpus: list[ET.Element], header: Mapping[str, str]) -> Json:
@@ -672,13 +691,19 @@ def _probe_gpu(index: int, gpu: ET.Element) -> Json:
     }
 
 
-# --- workloads -----------------------------------------------------------------------------------------------------------
+# --- workloads -----------------------------------------------------------------------------------------------
 
 
 def workload_result(workload: str, *, ok: bool = True, gpus: Iterable[Json] = (), **figures: float) -> str:
     """The result line of one of our workload programs, as the last of a log; a figure's `_` is a `-`."""
     named = {name.replace("_", "-"): value for name, value in figures.items()}
-    result = {"schema": "gpu-readiness.workload/v1", "workload": workload, "ok": ok, "figures": named, "gpus": list(gpus)}
+    result = {
+        "schema": "gpu-readiness.workload/v1",
+        "workload": workload,
+        "ok": ok,
+        "figures": named,
+        "gpus": list(gpus),
+    }
     return f"starting {workload}\n{json.dumps(result)}\n"
 
 
@@ -720,7 +745,7 @@ def with_workloads(fleet: Fleet) -> Fleet:
 _A_UUID = "GPU-b4895dbf-9350-2524-a89b-98161ddd9fe4"
 
 
-# --- XML and bytes -------------------------------------------------------------------------------------------------------
+# --- XML and bytes -------------------------------------------------------------------------------------------
 
 
 def _element(content: Json, tag: str = "gpu") -> ET.Element:

@@ -6,7 +6,7 @@ from nodes import fails, h100, not_applicable, passes, shown, t4, untested, warn
 SILENT = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
 
 
-# --- driver.nvml ---------------------------------------------------------------------------------------------------------
+# --- driver.nvml ---------------------------------------------------------------------------------------------
 
 
 def test_nvml_passes_when_every_gpu_answers() -> None:
@@ -62,13 +62,20 @@ def test_nvml_fails_for_a_gpu_whose_probe_ended_in_an_error() -> None:
 
 
 def test_nvml_says_what_the_kernel_log_knows_of_a_silent_driver() -> None:
-    fleet = h100().file("nvidia-smi.xml", SILENT).log("[ 90.0] NVRM: Xid (PCI:0000:10:00): 79, GPU has fallen off the bus.")
+    fleet = (
+        h100().file("nvidia-smi.xml", SILENT).log("[ 90.0] NVRM: Xid (PCI:0000:10:00): 79, GPU has fallen off the bus.")
+    )
     assert "Xid 79" in fleet.judge("driver.nvml").findings[0].hint
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "missing"), ("", "missing"), ("hello world", "unparsable"), ("<html><body>502</body></html>", "unparsable")],
+    [
+        (None, "missing"),
+        ("", "missing"),
+        ("hello world", "unparsable"),
+        ("<html><body>502</body></html>", "unparsable"),
+    ],
 )
 def test_nvml_is_untested_or_an_error_without_an_answer_to_read(content: str | None, reason: str) -> None:
     assert untested(h100().file("nvidia-smi.xml", content).judge("driver.nvml"), reason)
@@ -84,7 +91,7 @@ def test_nvml_failing_blocks_what_needs_the_driver(check: str) -> None:
     assert untested(result, "blocked", "blocked by driver.nvml")
 
 
-# --- driver.gpu-count ----------------------------------------------------------------------------------------------------
+# --- driver.gpu-count ----------------------------------------------------------------------------------------
 
 
 def test_gpu_count_passes_when_all_witnesses_agree() -> None:
@@ -116,7 +123,7 @@ def test_gpu_count_is_untested_without_the_drivers_own_count() -> None:
     assert untested(fleet.judge("driver.gpu-count"), "missing", "own count")
 
 
-# --- driver.gpu-identity -------------------------------------------------------------------------------------------------
+# --- driver.gpu-identity -------------------------------------------------------------------------------------
 
 
 def test_gpu_identity_passes_when_product_device_and_memory_are_the_standards() -> None:
@@ -144,7 +151,9 @@ def test_gpu_identity_fails_for_the_one_gpu_that_is_another(path: str, text: str
 
 
 def test_gpu_identity_is_an_error_when_memory_reads_err() -> None:
-    assert untested(h100().smi("fb_memory_usage/total", "[Unknown Error]", gpu=0).judge("driver.gpu-identity"), "unparsable")
+    assert untested(
+        h100().smi("fb_memory_usage/total", "[Unknown Error]", gpu=0).judge("driver.gpu-identity"), "unparsable"
+    )
 
 
 def test_gpu_identity_is_untested_for_a_product_that_no_standard_knows() -> None:
@@ -152,7 +161,7 @@ def test_gpu_identity_is_untested_for_a_product_that_no_standard_knows() -> None
     assert untested(fleet.judge("driver.gpu-identity"), "no-standard", "NVIDIA X1")
 
 
-# --- driver.version, driver.cuda, driver.consistent ----------------------------------------------------------------------
+# --- driver.version, driver.cuda, driver.consistent ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("wanted", ["580.105.08", "580.*", ">=580.65 <581", ["570.148.08", "580.105.08"]])
@@ -172,7 +181,9 @@ def test_version_fails_when_it_is_on_the_deny_list() -> None:
 
 
 def test_version_is_untested_where_no_standard_fits_the_node() -> None:
-    fleet = h100().says(match={"nodes": ["another"]}).smi("product_name", "NVIDIA X1").smi("pci/pci_device_id", "FFFF10DE")
+    fleet = (
+        h100().says(match={"nodes": ["another"]}).smi("product_name", "NVIDIA X1").smi("pci/pci_device_id", "FFFF10DE")
+    )
     assert untested(fleet.judge("driver.version"), "no-standard")
 
 
@@ -221,7 +232,7 @@ def test_consistent_is_untested_without_an_answer_of_the_driver() -> None:
     assert untested(h100().file("nvidia-smi.xml", None).judge("driver.consistent"), "blocked")
 
 
-# --- driver.modules, driver.host -----------------------------------------------------------------------------------------
+# --- driver.modules, driver.host -----------------------------------------------------------------------------
 
 REQUIRED = {"modules": ["nvidia", "nvidia_uvm"], "device-files": ["/dev/nvidiactl"]}
 
@@ -298,7 +309,7 @@ def test_host_is_untested_when_nodeinfo_has_no_kernel() -> None:
     assert untested(fleet.judge("driver.host"), "missing")
 
 
-# --- driver.fabric -------------------------------------------------------------------------------------------------------
+# --- driver.fabric -------------------------------------------------------------------------------------------
 
 
 def test_fabric_passes_when_registration_is_complete_although_health_is_na() -> None:
@@ -337,7 +348,7 @@ def test_fabric_fails_where_the_standard_wants_one_and_the_driver_knows_none() -
     assert fails(h100().smi("fabric/state", "N/A", gpu=0).judge("driver.fabric"), "fabric.state", "N/A")
 
 
-# --- driver.recovery-action ----------------------------------------------------------------------------------------------
+# --- driver.recovery-action ----------------------------------------------------------------------------------
 
 
 def test_recovery_action_passes_when_the_driver_asks_for_nothing() -> None:
@@ -360,7 +371,7 @@ def test_recovery_action_is_not_planned_for_a_driver_that_is_too_old_to_have_it(
     assert untested(fleet.judge("driver.recovery-action"), "not-selected", "535")
 
 
-# --- driver.xid ----------------------------------------------------------------------------------------------------------
+# --- driver.xid ----------------------------------------------------------------------------------------------
 
 
 def _xid(code: int, rest: str = "pid=7, name=python") -> str:
@@ -425,13 +436,27 @@ def test_xid_is_untested_or_an_error_without_a_log(content: str | None, reason: 
     assert untested(h100().file("kernel.log", content).judge("driver.xid"), reason)
 
 
+def test_xid_is_an_error_when_the_log_was_cut_off_and_shows_no_fault() -> None:
+    fleet = h100()
+    assert untested(
+        fleet.file("kernel.log", fleet.files["gpu-1"]["kernel.log"][:-9]).judge("driver.xid"), "unparsable", "cut off"
+    )
+
+
+def test_xid_fails_for_what_a_log_that_was_cut_off_does_show() -> None:
+    fleet = h100().log(_xid(79))
+    assert fails(
+        fleet.file("kernel.log", fleet.files["gpu-1"]["kernel.log"] + "[ 99").judge("driver.xid"), "xid", "Xid 79"
+    )
+
+
 def test_xid_says_that_a_log_which_does_not_reach_back_is_no_proof() -> None:
     result = h100().file("kernel.log", "[ 9000.0] usb 1-1: new device\n").judge("driver.xid")
     assert untested(result, "missing", "reach back")
     assert result.severity == "warning"
 
 
-# --- driver.homogeneous --------------------------------------------------------------------------------------------------
+# --- driver.homogeneous --------------------------------------------------------------------------------------
 
 
 def test_homogeneous_passes_when_boards_are_alike() -> None:

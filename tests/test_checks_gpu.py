@@ -19,7 +19,7 @@ from nodes import (
 GARBLED = ("[Unknown Error]", "ERR!")
 
 
-# --- gpu.ecc-mode --------------------------------------------------------------------------------------------------------
+# --- gpu.ecc-mode --------------------------------------------------------------------------------------------
 
 
 def test_ecc_mode_passes_when_current_and_pending_are_the_standards() -> None:
@@ -78,7 +78,7 @@ def test_ecc_mode_fails_when_its_waiver_has_expired() -> None:
     assert fails(fleet.judge("gpu.ecc-mode"), "ecc.current", "disabled")
 
 
-# --- gpu.ecc-errors ------------------------------------------------------------------------------------------------------
+# --- gpu.ecc-errors ------------------------------------------------------------------------------------------
 
 
 def test_ecc_errors_passes_when_all_counters_are_zero() -> None:
@@ -130,7 +130,7 @@ def test_ecc_errors_is_not_applicable_where_the_standard_has_ecc_off() -> None:
     assert not_applicable(h100().says(gpu={"ecc": "disabled"}).judge("gpu.ecc-errors"))
 
 
-# --- gpu.memory-repair ---------------------------------------------------------------------------------------------------
+# --- gpu.memory-repair ---------------------------------------------------------------------------------------
 
 
 def test_memory_repair_passes_when_nothing_is_pending_or_failed() -> None:
@@ -180,7 +180,7 @@ def test_memory_repair_fails_when_a_whole_gpu_says_na_although_the_standard_coun
     assert fails(h100().smi("remapped_rows", "N/A", gpu=1).judge("gpu.memory-repair"), "remap.uncorrectable", "N/A")
 
 
-# --- gpu.mig-mode, gpu.mig-layout ----------------------------------------------------------------------------------------
+# --- gpu.mig-mode, gpu.mig-layout ----------------------------------------------------------------------------
 
 
 def test_mig_mode_passes_when_it_is_the_standards() -> None:
@@ -212,7 +212,9 @@ def test_mig_mode_is_untested_when_only_the_pending_one_cannot_be_read() -> None
 
 def test_mig_layout_passes_when_the_devices_are_the_layout_in_any_order() -> None:
     assert passes(a100_mig().judge("gpu.mig-layout"))
-    assert passes(a100_mig(layout=["1g.5gb", "3g.20gb"]).says(mig={"layout": ["3g.20gb", "1g.5gb"]}).judge("gpu.mig-layout"))
+    assert passes(
+        a100_mig(layout=["1g.5gb", "3g.20gb"]).says(mig={"layout": ["3g.20gb", "1g.5gb"]}).judge("gpu.mig-layout")
+    )
 
 
 def test_mig_layout_passes_when_mig_is_off_and_there_is_no_device() -> None:
@@ -255,7 +257,7 @@ def test_mig_layout_is_untested_when_the_document_lists_no_devices_element() -> 
     assert untested(a100_mig().smi("mig_devices", None, gpu=1).judge("gpu.mig-layout"), "missing", "MIG devices")
 
 
-# --- gpu.power-limit, gpu.clocks -----------------------------------------------------------------------------------------
+# --- gpu.power-limit, gpu.clocks -----------------------------------------------------------------------------
 
 
 def test_power_limit_passes_when_enforced_and_default_are_the_standards() -> None:
@@ -313,7 +315,7 @@ def test_clocks_is_untested_when_the_maximum_is_missing() -> None:
     assert untested(h100().smi("max_clocks", None, gpu=1).judge("gpu.clocks"), "missing")
 
 
-# --- gpu.pcie-width, gpu.pcie-errors, gpu.nvlink -------------------------------------------------------------------------
+# --- gpu.pcie-width, gpu.pcie-errors, gpu.nvlink -------------------------------------------------------------
 
 WIDTH = "pci/pci_gpu_link_info/link_widths/current_link_width"
 GENERATION = "pci/pci_gpu_link_info/pcie_gen/max_link_gen"
@@ -376,7 +378,7 @@ def test_pcie_errors_is_untested_when_the_host_does_not_show_them() -> None:
     assert untested(fleet.judge("gpu.pcie-errors"), "denied", "no /sys")
 
 
-# --- gpu.inforom, gpu.throttle, gpu.temperature --------------------------------------------------------------------------
+# --- gpu.inforom, gpu.throttle, gpu.temperature --------------------------------------------------------------
 
 
 def test_inforom_passes_when_the_probe_says_valid() -> None:
@@ -407,7 +409,9 @@ def test_throttle_passes_when_a_gpu_is_idle_or_at_its_power_cap() -> None:
     assert passes(h100().judge("gpu.throttle"))
 
 
-@pytest.mark.parametrize("event", ["hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown"])
+@pytest.mark.parametrize(
+    "event", ["hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown"]
+)
 def test_throttle_warns_of_hardware_heat_and_power_brake(event: str) -> None:
     result = h100().smi(f"clocks_event_reasons/clocks_event_reason_{event}", "Active", gpu=1).judge("gpu.throttle")
     assert warns(result, f"clock-event.{event}", "active")
@@ -455,7 +459,7 @@ def test_temperature_is_untested_when_it_cannot_be_read() -> None:
     assert untested(h100().smi("temperature", None, gpu=1).judge("gpu.temperature"), "missing")
 
 
-# --- gpu.persistence, gpu.compute-mode, gpu.idle -------------------------------------------------------------------------
+# --- gpu.persistence, gpu.compute-mode, gpu.idle -------------------------------------------------------------
 
 
 def test_persistence_passes_whatever_it_is_where_any_will_do() -> None:
@@ -487,7 +491,9 @@ def test_compute_mode_warns_when_it_differs() -> None:
 
 
 def test_compute_mode_fails_when_cuda_is_prohibited() -> None:
-    assert fails(h100().smi("compute_mode", "Prohibited", gpu=1).judge("gpu.compute-mode"), "compute-mode", "Prohibited")
+    assert fails(
+        h100().smi("compute_mode", "Prohibited", gpu=1).judge("gpu.compute-mode"), "compute-mode", "Prohibited"
+    )
 
 
 def test_compute_mode_is_untested_when_it_cannot_be_read() -> None:
@@ -516,7 +522,11 @@ def test_idle_warns_when_one_pod_cannot_explain_two_busy_gpus() -> None:
 
 
 def test_idle_knows_from_the_exporter_which_gpu_a_pod_holds() -> None:
-    fleet = h100().metric("DCGM_FI_DEV_SM_CLOCK", 1980, gpu=0, pod="training").smi("fb_memory_usage/used", "70000 MiB", gpu=1)
+    fleet = (
+        h100()
+        .metric("DCGM_FI_DEV_SM_CLOCK", 1980, gpu=0, pod="training")
+        .smi("fb_memory_usage/used", "70000 MiB", gpu=1)
+    )
     fleet.pods.append(gpu_pod("training"))
     result = fleet.judge("gpu.idle")
     assert warns(result, "memory.used", "70000")

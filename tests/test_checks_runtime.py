@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 from nodes import dra, fails, gpu_pod, h100, not_applicable, passes, untested, warns
 
-
-# --- runtime.node-ready --------------------------------------------------------------------------------------------------
+# --- runtime.node-ready --------------------------------------------------------------------------------------
 
 
 def test_node_ready_passes_when_the_kubelet_is_well() -> None:
@@ -40,7 +39,9 @@ def test_node_ready_passes_in_spite_of_conditions_that_say_nothing_of_gpus() -> 
 
 
 def test_node_ready_takes_the_standards_word_for_a_condition_of_its_own() -> None:
-    fleet = h100().says(runtime={"conditions": {"example.com/GPUReady": "True"}}).condition("example.com/GPUReady", "False")
+    fleet = (
+        h100().says(runtime={"conditions": {"example.com/GPUReady": "True"}}).condition("example.com/GPUReady", "False")
+    )
     assert fails(fleet.judge("runtime.node-ready"), "condition example.com/GPUReady", "False")
 
 
@@ -61,7 +62,7 @@ def test_node_ready_is_untested_without_a_condition_ready(conditions: object) ->
     assert untested(fleet.judge("runtime.node-ready"), "missing", "condition")
 
 
-# --- runtime.versions ----------------------------------------------------------------------------------------------------
+# --- runtime.versions ----------------------------------------------------------------------------------------
 
 VERSIONS = {"kubelet": "v1.34.2", "container-runtime": "containerd://1.7.28", "os-image": "Ubuntu 22.04.5 LTS"}
 
@@ -88,7 +89,7 @@ def test_versions_is_untested_when_nodeinfo_lacks_one() -> None:
     assert untested(fleet.judge("runtime.versions"), "missing", "kubeletVersion")
 
 
-# --- runtime.class -------------------------------------------------------------------------------------------------------
+# --- runtime.class -------------------------------------------------------------------------------------------
 
 
 def test_class_passes_when_it_is_there_with_its_handler() -> None:
@@ -117,7 +118,7 @@ def test_class_is_untested_when_classes_were_not_listed() -> None:
     assert untested(fleet.judge("runtime.class"), "missing", "runtimeclasses.json")
 
 
-# --- runtime.components --------------------------------------------------------------------------------------------------
+# --- runtime.components --------------------------------------------------------------------------------------
 
 PLUGIN = "nvidia-device-plugin-daemonset"
 
@@ -135,7 +136,10 @@ def test_components_fails_when_one_has_no_pod_on_this_node() -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m"}}, "CrashLoopBackOff, 17 restarts: back-off 5m"),
+        (
+            {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m"}},
+            "CrashLoopBackOff, 17 restarts: back-off 5m",
+        ),
         ({"waiting": {"reason": "ImagePullBackOff"}}, "ImagePullBackOff"),
     ],
 )
@@ -150,7 +154,9 @@ def test_components_fails_when_a_pod_is_stuck_in_an_init_container() -> None:
     fleet = h100()
     pod = fleet.pod("nvidia-operator-validator")
     pod["status"] |= {"phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}]}
-    pod["status"]["initContainerStatuses"] = [{"name": "plugin-validation", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]
+    pod["status"]["initContainerStatuses"] = [
+        {"name": "plugin-validation", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+    ]
     assert fails(fleet.judge("runtime.components"), "validator", "init container plugin-validation: CrashLoopBackOff")
 
 
@@ -175,7 +181,9 @@ def test_components_fails_when_only_an_evicted_pod_is_left() -> None:
     assert fails(fleet.judge("runtime.components"), "device-plugin", "no pod on this node")
 
 
-@pytest.mark.parametrize(("wanted", "holds"), [("v0.20.0", True), ("v0.20.*", True), (">=0.19", True), ("v0.21.0", False)])
+@pytest.mark.parametrize(
+    ("wanted", "holds"), [("v0.20.0", True), ("v0.20.*", True), (">=0.19", True), ("v0.21.0", False)]
+)
 def test_components_fails_when_the_image_is_another_version(wanted: str, *, holds: bool) -> None:
     result = h100().says(runtime={"components": {"device-plugin": {"version": wanted}}}).judge("runtime.components")
     assert passes(result) if holds else fails(result, "device-plugin version", ":v0.20.0")
@@ -203,7 +211,7 @@ def test_components_is_untested_when_pods_were_not_listed() -> None:
     assert untested(fleet.judge("runtime.components"), "missing", "pods.json")
 
 
-# --- runtime.operator ----------------------------------------------------------------------------------------------------
+# --- runtime.operator ----------------------------------------------------------------------------------------
 
 
 def test_operator_passes_when_it_is_ready_and_reconciled() -> None:

@@ -84,6 +84,13 @@ def test_the_smallest_demo_works(tmp_path: Path) -> None:
     assert "6 of 6 faults found" in done.stdout
 
 
+def test_an_output_without_utf8_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = _command("demo", "--nodes", 6, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\\u2713 6 of 6 faults found" in done.stdout
+
+
 def test_two_demos_are_the_same_to_the_byte(tmp_path: Path) -> None:
     for name in ("one", "two"):
         prepare(12, tmp_path / name)
@@ -160,3 +167,11 @@ def test_a_seeded_node_without_a_report_is_said(report: Report) -> None:
 def test_a_node_that_nobody_asked_is_unknown(report: Report) -> None:
     (node,) = [each for each in report.nodes if each.name == "t4-shared-04"]
     assert node.verdict is NodeVerdict.UNKNOWN
+
+
+def test_the_page_lists_the_faults_as_they_are_seeded() -> None:
+    _, seeded = make_fleet(24)
+    page = (Path(__file__).parent.parent / "docs" / "demo.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `") and line.count("|") == 4]
+    told = {row[1].strip(" `"): row[3].strip(" `") for row in rows if row[1].strip(" `") in seeded}
+    assert told == {name: fault.check for name, fault in seeded.items()}

@@ -47,7 +47,6 @@ def test_a_gpu_with_its_labels() -> None:
         series("DCGM_FI_DEV_GPU_TEMP", "29", r',err_msg="a \"quoted\" }{ value, with=\\signs\n"'),
         series("DCGM_FI_DEV_GPU_TEMP", "29", ',pod="",namespace="",exported_pod="x"'),
         "# TYPE DCGM_FI_DEV_GPU_TEMP counter\n" + series("DCGM_FI_DEV_GPU_TEMP", "29"),
-        series("DCGM_FI_DEV_GPU_TEMP", "29").rstrip(),
         "\ufeff" + series("DCGM_FI_DEV_GPU_TEMP", "29"),
         "go_threads 7\n" + series("DCGM_FI_DEV_GPU_TEMP", "29"),
     ],
@@ -76,6 +75,7 @@ def test_legal_if_unusual_text(text: str) -> None:
         (b'DCGM_X{a="' + b"x" * 20000 + b'"} 1\n', Reason.UNPARSABLE),
         (series("DCGM_FI_DEV_GPU_TEMP", "29").encode()[:60], Reason.UNPARSABLE),
         (series("DCGM_FI_DEV_GPU_TEMP", "29").encode()[:-3], Reason.UNPARSABLE),
+        (series("DCGM_FI_DEV_GPU_TEMP", "29").encode()[:-1], Reason.UNPARSABLE),  # 29, or the start of 290
     ],
 )
 def test_what_is_no_scrape_was_not_measured(data: bytes, reason: Reason) -> None:

@@ -45,7 +45,7 @@ class MigInstance:
 class Gpu(Subject):
     """One GPU of a node: the probe's fields where it has them, else those of nvidia-smi."""
 
-    __slots__ = ("_depth", "_node", "_probe", "_smi", "_standard", "index", "label", "uuid")
+    __slots__ = ("_depth", "_node", "_probe", "_readings", "_smi", "_standard", "index", "label", "product", "uuid")
 
     def __init__(
         self, node: Node, index: int, uuid: str, from_smi: smi.SmiGpu | None, from_probe: ProbeGpu | None
@@ -58,6 +58,9 @@ class Gpu(Subject):
         self.index = index
         self.uuid = uuid
         self.label = uuid or f"GPU {index}"
+        self._readings: dict[str, Reading] = {}
+        #: NVML's name, empty if it does not say.
+        self.product = str(self.read("product").value or "")
 
     @property
     def outcome(self) -> Outcome:  # type: ignore[override]
@@ -89,15 +92,17 @@ class Gpu(Subject):
         except Unmeasured:
             return False
 
-    @property
-    def product(self) -> str:
-        """NVML's name, empty if it does not say."""
-        return str(self.read("product").value or "")
-
     def read(self, field: str) -> Reading:
         """A field by name, see `gpu_readiness.evidence.smi.FIELDS` and docs/evidence.md."""
-        if field.startswith("clock-event."):
-            return self._clock_event(field.removeprefix("clock-event."))
+        found = self._readings.get(field)
+        if found is None:
+            found = self._readings[field] = self._read(field)
+        return found
+
+    def _read(self, field: str) -> Reading:
+        if self._probe is not None and self._probe.clock_events is not None and field.startswith("clock-event."):
+            active = field.removeprefix("clock-event.") in self._probe.clock_events
+            return Reading("active" if active else "not active", State.PRESENT, "probe.json")
         found = None
         if self._probe is not None and field in self._probe.fields:
             found = probe_reading(self._probe.fields[field], field)
@@ -147,16 +152,6 @@ class Gpu(Subject):
             MigInstance(each.gpu_instance, "", each.memory, each.multiprocessors, each.uncorrectable)
             for each in devices
         )
-
-    def _clock_event(self, event: str) -> Reading:
-        if self._probe is not None and self._probe.clock_events is not None:
-            return Reading("active" if event in self._probe.clock_events else "not active", State.PRESENT, "probe.json")
-        events = self._smi.clock_events if self._smi is not None else None
-        if events is None:
-            return Reading(None, State.ABSENT, smi.SOURCE, "no clock event reasons")
-        if event not in events:
-            return Reading(None, State.BEYOND_DEPTH, smi.SOURCE, f"this driver's nvidia-smi has no clock event {event}")
-        return smi.interpret(events[event], smi.word)
 
     @property
     def processes(self) -> int | None:
@@ -215,6 +210,10 @@ class Node(Subject):
         self._artefacts = artefacts
         self._standard: Standard | None = None
         self._kept: dict[str, Any] = {}
+
+    def release(self) -> None:
+        """Let go of the evidence: it is large, and its parts hold on to one another."""
+        self._kept.clear()
 
     def bind(self, standard: Standard | None) -> None:
         """Say which standard the node is judged by; which one it is may follow from what its driver says."""

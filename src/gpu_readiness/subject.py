@@ -54,7 +54,7 @@ class Subject:
             self.judge(field, reading, expected, hint=hint, severity=severity)
 
     def agree(self, field: str, other: str, *, hint: str = "") -> None:
-        """Both fields have the same value, where both have one; what should have been one and cannot be read is no match."""
+        """Both fields have the same value, where both have one; a value that cannot be read is not measured."""
         first, second = self.read(field), self.read(other)
         if first.there and second.there:
             self.judge(field, first, second.value, hint=hint)

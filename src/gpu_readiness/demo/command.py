@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,8 @@ def demo(size: int, folder: Path) -> int:
     Returns:
         0 if exactly the seeded faults were found, 1 if not, 4 if the demo cannot start.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8, as pytest itself does it
     out = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         seeded = prepare(size, folder)
@@ -123,7 +127,8 @@ def _compare_faulty(node: NodeReport, results: list[Result], fault: Fault) -> Co
         said = f"{fault.check}: {result.verdict.value}; the node is {node.verdict.value}"
         return Comparison(node.name, fault, False, said)
     if not result.findings:
-        return Comparison(node.name, fault, True, f"{fault.check}: {result.verdict.value}: {result.detail}")
+        said = f"{fault.check}: {result.verdict.value} ({result.reason}): {result.detail}"
+        return Comparison(node.name, fault, True, said)
     first = result.findings[0]
     said = f"{fault.check}: {first.field}: expected {first.expected}, observed {first.observed}"
     return Comparison(node.name, fault, True, said)

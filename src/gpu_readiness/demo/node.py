@@ -56,9 +56,10 @@ class DemoGpu:
 class DemoNode:
     """One node, and what its witnesses get wrong.
 
-    `unhealthy` devices are out of allocatable; `publishes`: whether the DRA driver lists the GPUs; `unscraped` are UUIDs
-    that the exporter lacks; `labels` stand over those that the node would have; `stopped` are components without a pod;
-    `kernel_events` follow the boot messages; `failed` has, by artefact, reason and message of a failed attempt to read it.
+    `unhealthy` devices are out of allocatable; `publishes`: whether the DRA driver lists the GPUs; `unscraped` UUIDs
+    are not in the scrape; `labels` stand over those that the node would have; `stopped` components have no pod;
+    `kernel_events` follow the boot messages; `failed` has, by artefact, reason and message of a failed attempt to read
+    it.
     """
 
     pool: Pool

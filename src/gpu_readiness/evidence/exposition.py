@@ -44,8 +44,13 @@ def parse_exposition(data: bytes, source: str) -> list[Sample]:
 
     Raises:
         Unmeasured: `missing` for an empty text, `unparsable` for anything that is no exposition text, with the line.
+            Also for a text whose last line has no end: it was cut off, and who knows how many lines with it.
     """
-    return list(_samples(decode_text(data, source, MAX_BYTES), source))
+    text = decode_text(data, source, MAX_BYTES)
+    samples = list(_samples(text, source))
+    if not text.endswith("\n"):
+        raise Unmeasured(Reason.UNPARSABLE, f"{source} was cut off: its last line has no end", source)
+    return samples
 
 
 def _samples(text: str, source: str) -> Iterator[Sample]:

@@ -54,7 +54,8 @@ class KernelLog:
 
     `events` has the first thousand distinct ones; `counts`, by kind and code, has them all. `lines` of any origin were
     read. `truncated`: only the last 64 MiB were. `since_boot`: the log reaches back to the boot; if not, older messages
-    may have been overwritten. `module_version` is that of the module that was loaded last, None if no line tells.
+    may have been overwritten. `cut`: its last line has no end, so that later ones are missing. `module_version` is
+    that of the module that was loaded last, None if no line tells.
     """
 
     events: tuple[KernelEvent, ...]
@@ -62,6 +63,7 @@ class KernelLog:
     lines: int
     truncated: bool
     since_boot: bool
+    cut: bool
     module_version: str | None
 
 
@@ -125,6 +127,7 @@ def parse_kernel_log(data: bytes, source: str = "kernel.log") -> KernelLog:
         lines=sum(1 for line in lines if line.strip()),
         truncated=len(data) >= MAX_BYTES,  # the reader of the artefact may have cut it there already
         since_boot=boot is not None,
+        cut=not data.endswith(b"\n"),
         module_version=_module_version(lines),
     )
 

@@ -10,6 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import defusedxml
@@ -73,15 +74,17 @@ class MigDevice:
 
 
 class SmiGpu:
-    """One `<gpu>` element, read field by field on demand."""
+    """One `<gpu>` element: its leaves by path, and its repeated parts as elements."""
 
-    __slots__ = ("_broken_inforom", "_driver_major", "element", "position")
+    __slots__ = ("_broken_inforom", "_driver_major", "_leaves", "element", "position")
 
     def __init__(self, element: ET.Element, position: int, driver_major: int, broken_inforom: bool) -> None:
         self.element = element
         self.position = position
         self._driver_major = driver_major
         self._broken_inforom = broken_inforom
+        self._leaves: dict[str, str | None] = {}
+        _collect(element, "", self._leaves)
 
     def read(self, field: str) -> Reading:
         """One field of `FIELDS`."""
@@ -95,18 +98,16 @@ class SmiGpu:
         if spec is None:
             return Reading(None, State.BEYOND_DEPTH, SOURCE, f"nvidia-smi -q -x does not print {field}")
         for path in spec.paths:
-            found = self.element.find(path)
-            if found is not None and found.text is not None:
-                return interpret(found.text, spec.convert)
+            said = self._leaves.get(path)
+            if said is not None:
+                return interpret(said, spec.convert)
         if self._driver_major < spec.since:
-            return Reading(
-                None, State.BEYOND_DEPTH, SOURCE, f"nvidia-smi of driver {self._driver_major} does not print {field}"
-            )
+            return _not_printed(self._driver_major, field)
         return Reading(None, State.ABSENT, SOURCE, f"no element {spec.paths[0]}")
 
     def text(self, path: str) -> str:
         """The text at a path, empty if there is none."""
-        return (self.element.findtext(path) or "").strip()
+        return (self._leaves.get(path) or "").strip()
 
     @property
     def lost(self) -> str:
@@ -124,16 +125,6 @@ class SmiGpu:
         if parent is None:
             return None
         return tuple(_mig_device(device) for device in parent.findall("mig_device"))
-
-    @property
-    def clock_events(self) -> dict[str, str] | None:
-        """Clock event (formerly throttle) reasons and what each says; None if the document has none."""
-        for tag in ("clocks_event_reasons", "clocks_throttle_reasons"):
-            parent = self.element.find(tag)
-            if parent is not None and len(parent):
-                cut = tag.removesuffix("s") + "_"
-                return {child.tag.removeprefix(cut): (child.text or "").strip() for child in parent}
-        return None
 
     @property
     def processes(self) -> int | None:
@@ -222,8 +213,26 @@ def _before_a_warning(data: bytes, problem: Exception) -> tuple[ET.Element, byte
     )
 
 
+def _collect(element: ET.Element, prefix: str, leaves: dict[str, str | None]) -> None:
+    """The text of every element under its path, of those parts of a GPU that some field is read from."""
+    for child in element:
+        tag = child.tag
+        if not prefix and tag not in _READ:
+            continue
+        path = prefix + tag
+        leaves[path] = child.text
+        if len(child):
+            _collect(child, path + "/", leaves)
+
+
+@lru_cache(maxsize=1024)
+def _not_printed(major: int, field: str) -> Reading:
+    return Reading(None, State.BEYOND_DEPTH, SOURCE, f"nvidia-smi of driver {major} does not print {field}")
+
+
+@lru_cache(maxsize=16384)
 def interpret(raw: str | None, convert: Callable[[str], Any], source: str = SOURCE) -> Reading:
-    """What nvidia-smi printed for one field, as a reading."""
+    """What nvidia-smi printed for one field, as a reading; the same few texts come back on every GPU of a fleet."""
     said = (raw or "").strip()
     lowered = said.lower()
     if lowered in _UNSUPPORTED:
@@ -286,6 +295,13 @@ _OPTIONAL = 10_000  # printed by some driver from some release on: its absence s
 _ECC = "ecc_errors/{}/{}"
 
 
+def _clock_event(name: str) -> tuple[str, str]:
+    return (
+        f"clocks_event_reasons/clocks_event_reason_{name}",
+        f"clocks_throttle_reasons/clocks_throttle_reason_{name}",
+    )
+
+
 class Field(NamedTuple):
     """Where a field stands, how to convert it, and the driver branch from which on it has to be there."""
 
@@ -312,7 +328,8 @@ FIELDS: dict[str, Field] = (
         "persistence": Field(("persistence_mode",), word),
         "compute-mode": Field(("compute_mode",)),
         "recovery-action": Field(("gpu_recovery_action",), word, 570),
-        "performance-state": Field(("performance_state",)),
+        "clock-event.hw_slowdown": Field(_clock_event("hw_slowdown"), word),
+"performance-state": Field(("performance_state",)),
         "ecc.current": Field(("ecc_mode/current_ecc",), word),
         "ecc.pending": Field(("ecc_mode/pending_ecc",), word),
         "ecc.sram-threshold-exceeded": Field((_ECC.format("aggregate", "sram_threshold_exceeded"),), word, _OPTIONAL),
@@ -377,6 +394,15 @@ FIELDS: dict[str, Field] = (
         for period in ("volatile", "aggregate")
     }
 )
+
+#: Clock events that were told apart later; before, hw_slowdown stood for them.
+FIELDS |= {
+    f"clock-event.{name}": Field(_clock_event(name), word, _OPTIONAL)
+    for name in ("hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
+}
+
+#: The children of a `<gpu>` that fields are read from; the others (supported clocks, processes) may be long.
+_READ = frozenset(path.split("/")[0] for field in FIELDS.values() for path in field.paths)
 
 #: The uncorrectable counters of one period; which of them a driver prints depends on its generation and the GPU's.
 UNCORRECTABLE = (

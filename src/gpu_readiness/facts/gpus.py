@@ -137,13 +137,17 @@ def bad_fabric_bits(gpu: Gpu) -> Iterator[tuple[str, Reading]]:
 
 def odd_ones_out(node: Node, field: str) -> Iterator[tuple[Gpu, str, str]]:
     """Each GPU with its value of `field` and the usual one among GPUs of its product, where the field has a value."""
-    readings = [(gpu, gpu.read(field)) for gpu in node.gpus]
-    there = [(gpu, str(reading.value)) for gpu, reading in readings if reading.there]
-    for gpu, value in there:
-        usual = Counter(each for other, each in there if other.product == gpu.product).most_common(1)[0][0]
-        yield gpu, value, usual
-    for gpu, reading in readings:
-        if reading.state in (State.BROKEN, State.DENIED):
+    values: dict[str, Counter[str]] = {}
+    for gpu in node.gpus:
+        reading = gpu.read(field)
+        if reading.there:
+            values.setdefault(gpu.product, Counter())[str(reading.value)] += 1
+    usual = {product: found.most_common(1)[0][0] for product, found in values.items()}
+    for gpu in node.gpus:
+        reading = gpu.read(field)
+        if reading.there:
+            yield gpu, str(reading.value), usual[gpu.product]
+        elif reading.state in (State.BROKEN, State.DENIED):
             gpu.judge(field, reading, "")
 
 

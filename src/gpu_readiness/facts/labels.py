@@ -169,7 +169,8 @@ def _replicas(node: Node, standard: Standard) -> Iterator[LabelTruth]:
         return
     count = kube.count(says)
     mig_hides = any(gpu.mig_enabled for gpu in node.gpus) and node.labels.get("nvidia.com/mig.strategy") != "single"
-    wanted = standard.sharing.replicas
+    exclusive = standard.sharing.strategy == "none"
+    wanted = standard.sharing.replicas or (1 if exclusive and not mig_hides else None)
     if mig_hides and all(gpu.mig_enabled for gpu in node.gpus):
         yield LabelTruth("nvidia.com/gpu.replicas", "0 (every GPU is in MIG mode)", says, count == 0)
     elif wanted is not None:
@@ -177,13 +178,11 @@ def _replicas(node: Node, standard: Standard) -> Iterator[LabelTruth]:
     else:
         yield LabelTruth("nvidia.com/gpu.replicas", "1 or more", says, count is not None and (count >= 1 or mig_hides))
     if strategy is not None and count is not None:
-        should = "time-slicing or mps" if count > 1 else "none"
-        yield LabelTruth(
-            "nvidia.com/gpu.sharing-strategy",
-            should,
-            strategy,
-            (strategy in ("time-slicing", "mps")) == (count > 1) and bool(strategy),
+        shared = (
+            (standard.sharing.strategy,) if standard.sharing.strategy and not exclusive else ("time-slicing", "mps")
         )
+        good = shared if count > 1 else ("none",)
+        yield LabelTruth("nvidia.com/gpu.sharing-strategy", " or ".join(good), strategy, strategy in good)
 
 
 def _mig_counts(node: Node, standard: Standard) -> Iterator[LabelTruth]:

@@ -57,7 +57,7 @@ def expected_resources(node: Node, standard: Standard) -> dict[str, Expected]:
     if standard.allocatable.resources:
         return dict(standard.allocatable.resources)
     key = f"{GPU}.shared" if standard.sharing.renamed else GPU
-    replicas = standard.sharing.replicas or sharing_replicas(node)
+    replicas = replicas_of(node, standard)
     units = _units(node, standard)
     return {(key if name == GPU else name): Expected.of(amount * replicas) for name, amount in units.items()}
 
@@ -131,8 +131,12 @@ def _resource(profile: str) -> str:
     return profile.replace("+", ".")
 
 
-def sharing_replicas(node: Node) -> int:
-    """How many pods share a GPU by the node's own labels; 1 where they do not say, or say 0 (MIG)."""
+def replicas_of(node: Node, standard: Standard) -> int:
+    """How many pods share a GPU: by the standard; where it leaves that open, by the node's labels, whose 0 is MIG's."""
+    if standard.sharing.replicas is not None:
+        return standard.sharing.replicas
+    if standard.sharing.strategy == "none":
+        return 1
     said = node.labels.get("nvidia.com/gpu.replicas", "")
     gke = node.labels.get("cloud.google.com/gke-max-shared-clients-per-gpu", "")
     return max(1, kube.count(said) or kube.count(gke) or 1)
@@ -204,7 +208,7 @@ def witnesses(node: Node, standard: Standard) -> list[Witness]:
     """
     if uses_dra(standard):
         return [Witness("NVML", len(node.gpus)), Witness("ResourceSlices", len(dra_pool(node).gpus))]
-    replicas = standard.sharing.replicas or sharing_replicas(node)
+    replicas = replicas_of(node, standard)
     allocatable = quantities(node, "allocatable")
     advertised = allocatable.get(f"{GPU}.shared" if standard.sharing.renamed else GPU, 0)
     strategy = standard.mig.strategy

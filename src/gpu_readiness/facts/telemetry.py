@@ -42,8 +42,13 @@ def exporter_strangers(node: Node) -> list[str]:
 
 
 def exporter_disagreements(node: Node) -> Iterator[tuple[str, str, str]]:
-    """Where scrape and NVML differ: field, what NVML says, what the scrape says."""
+    """Where scrape and NVML differ: field, what NVML says, what the scrape says.
+
+    Raises:
+        Unmeasured: there is nothing that both of them say.
+    """
     exporter, driver = node.exporter, node.driver
+    compared = bool(exporter.driver_versions)
     if driver.version.there:
         for version in sorted(exporter.driver_versions):
             if version != driver.version.value:
@@ -55,11 +60,15 @@ def exporter_disagreements(node: Node) -> Iterator[tuple[str, str, str]]:
         parts = [_value(series, name) for name in ("FB_FREE", "FB_USED", "FB_RESERVED")]
         if parts[0] is None or parts[1] is None:
             continue
+        compared = True
         # Exporters without FB_RESERVED leave the driver's own share out of the sum.
         seen = sum(part for part in parts if part is not None)
         slack = MEMORY_TOLERANCE if parts[2] is not None else 3 * MEMORY_TOLERANCE
         if abs(seen - total.value) > slack * total.value:
             yield f"framebuffer of {gpu.uuid}", f"{total.value} MiB", f"{seen:g} MiB"
+    if not compared:
+        message = "the scrape has neither the driver's version nor the memory of a GPU that NVML has"
+        raise Unmeasured(Reason.MISSING, message, "dcgm.prom")
 
 
 def _value(series: ExporterGpu, name: str) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gpu_readiness.evidence.kube import DisruptionBudget, KubeNode, Pod, count
 from gpu_readiness.node import Node
 from gpu_readiness.standard import Expected, UpgradeRow
+from gpu_readiness.verdict import Reason
 
 POOL_KEYS = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "karpenter.k8s.aws/instance-gpu-name")
 
@@ -23,19 +24,28 @@ def pods_on_drain(node: Node) -> list[Pod]:
 def eviction_obstacles(node: Node, pod: Pod) -> Iterator[tuple[str, str]]:
     """What would keep a drain from evicting a pod: what, and what to do.
 
+    A budget that may be the pod's, or that does not say what it allows, is unmeasured where it could be an obstacle.
+
     Raises:
         Unmeasured: disruption budgets could not be listed.
     """
     if not pod.owner_kind:
         yield "no controller: it would be lost for good", "let its owner stop it, or run it by a Job or Deployment"
     for budget in node.cluster.disruption_budgets():
-        if _selects(budget, pod) and budget.allowed == 0:
+        covers = _selects(budget, pod)
+        if covers and budget.allowed == 0:
             yield f"disruption budget {budget.name} allows no disruption", "scale it up, or relax the budget"
+        elif (covers or covers is None) and not budget.allowed:
+            said = f"disruption budget {budget.name}: cannot tell what it allows to pod {pod.namespace}/{pod.name}"
+            node.unmeasured(Reason.MISSING, said)
 
 
-def _selects(budget: DisruptionBudget, pod: Pod) -> bool:
-    if budget.namespace != pod.namespace or budget.selector is None:
+def _selects(budget: DisruptionBudget, pod: Pod) -> bool | None:
+    """Whether a budget covers a pod; None where its selector is an expression."""
+    if budget.namespace != pod.namespace:
         return False
+    if budget.selector is None:
+        return None
     return all(pod.labels.get(key) == value for key, value in budget.selector.items())
 
 
@@ -69,7 +79,13 @@ def unplaceable(node: Node) -> list[Pod]:
                     free[key] = free.get(key, 0) - amount
         room.append(free)
     homeless = []
-    movable = [pod for pod in pods_on_drain(node) if pod.requests]
+    movable = []
+    for pod in pods_on_drain(node):
+        if any(pod.requests.values()):
+            movable.append(pod)
+        else:
+            said = f"pod {pod.namespace}/{pod.name} holds devices by a claim: nothing counts which node has room for it"
+            node.unmeasured(Reason.UNSUPPORTED, said)
     for pod in sorted(movable, key=lambda each: -sum(each.requests.values())):
         place = next((free for free in room if all(free.get(key, 0) >= n for key, n in pod.requests.items())), None)
         if place is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpu_readiness.declaration import LAYERS, Check, declared
+from gpu_readiness.declaration import LAYERS, Check, Outcome, declared
 from gpu_readiness.evidence.snapshot import SnapshotError, open_snapshot
 from gpu_readiness.node import Node
 from gpu_readiness.plugin import terminal
@@ -17,7 +18,7 @@ from gpu_readiness.plugin.items import CheckKind, ReadinessItem, items_of, longr
 from gpu_readiness.report import Report
 from gpu_readiness.reports import ReportError, write_all
 from gpu_readiness.reports.text import clean
-from gpu_readiness.run import Engine, Settings, UsageProblem
+from gpu_readiness.run import Engine, Settings, UsageProblem, no_garbage_collection
 from gpu_readiness.standard import StandardError
 from gpu_readiness.verdict import Result, Severity
 from gpu_readiness.workload import WorkloadError
@@ -63,6 +64,14 @@ class ReadinessSession:
             raise pytest.UsageError(clean(str(problem))) from None
         self._draw("")
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Any:
+        """Collect without garbage collection, which would go through all items again and again; they stay anyhow."""
+        with no_garbage_collection():
+            result = yield
+        gc.freeze()
+        return result
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(
         self, collector: pytest.Module | pytest.Class, name: str, obj: object
@@ -102,6 +111,9 @@ class ReadinessSession:
         """The node that a check is run on, with its evidence."""
         assert self.engine is not None
         found = self.engine.node(readiness_node_name)
+        check = declared(getattr(request, "function", None))
+        if check is not None:
+            found.outcome = Outcome(check.severity, check.hint)
         request.node.stash[_NODE] = found
         return found
 
@@ -128,18 +140,41 @@ class ReadinessSession:
     # --- running -------------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Run the items; ours without pytest's per-test protocol, which costs more than judging does.
+
+        A check of ours has no set-up, no tear-down, no captured output and no warnings of its own: one report is all.
+        """
+        if self.config.option.collectonly or (session.testsfailed and not self.config.option.continue_on_collection_errors):
+            return None
+        items = session.items
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            if isinstance(item, ReadinessItem):
+                self._report(item)
+            else:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+        return True
+
+    def _report(self, item: ReadinessItem) -> None:
+        hook = item.config.hook
+        if self.config.option.verbose > 0:
+            hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            hook.pytest_runtest_logreport(report=item.test_report())
+            hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        else:
+            hook.pytest_runtest_logreport(report=item.test_report())
+            self._draw_progress()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """A check of ours has no set-up, no tear-down and no captured output: one report is all."""
+        """For whoever runs items by a loop of his own."""
         if not isinstance(item, ReadinessItem):
             return None
-        verbose = self.config.option.verbose > 0
-        if verbose:
-            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        item.ihook.pytest_runtest_logreport(report=item.test_report())
-        if verbose:
-            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        else:
-            self._draw_progress()
+        self._report(item)
         return True
 
     @pytest.hookimpl(wrapper=True)
@@ -204,6 +239,7 @@ class ReadinessSession:
 
     def pytest_unconfigure(self) -> None:
         """Leave nothing behind, however the session ended."""
+        gc.unfreeze()
         self._exit.close()
 
     # --- progress ------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_SCALARS = frozenset({str, int, float})
 _ON_OFF = frozenset({"enabled", "disabled"})
 
 
@@ -71,7 +72,7 @@ class Expected:
         """
         if isinstance(written, Expected):
             return written
-        if isinstance(written, str):
+        if type(written) in _SCALARS:  # not a boolean, which would be found under 0 or 1
             return _cached(written, order)
         if not isinstance(written, Mapping):
             return _compiled(written, order)
@@ -110,7 +111,7 @@ def _from_mapping(written: Mapping[object, object], order: Order) -> Expected:
 
 
 @lru_cache(maxsize=4096)
-def _cached(value: str, order: Order) -> Expected:
+def _cached(value: object, order: Order) -> Expected:
     return _compiled(value, order)
 
 
