@@ -54,6 +54,7 @@ def test_memory_repair(node: Node) -> None:
             gpu.expect("remap.pending", "no", hint="reset the GPU")
             gpu.expect("remap.failure", "no", hint="replace the GPU")
             gpu.expect_if_known("remap.uncorrectable", gpu.standard.remapped_rows, hint="replace the GPU")
+            gpu.expect_if_supported("remap.banks-without-spares", 0, severity="warning", hint="replace the GPU soon")
         if repairs_by(gpu, "page-retirement"):
             gpu.expect("retired.pending", "no", hint="reload the driver or reboot the node")
             for cause in ("single-bit", "double-bit"):

@@ -225,6 +225,9 @@ class Node(Subject):
                 self._kept[name] = build()
             except Unmeasured as problem:
                 self._kept[name] = problem
+            except Exception as problem:  # a stranger's file found a hole in a parser: that is no measurement
+                said = f"reading it broke: {type(problem).__name__}: {problem}"[:300]
+                self._kept[name] = Unmeasured(Reason.UNPARSABLE, f"{name}: {said}", name)
         found = self._kept[name]
         if isinstance(found, Unmeasured):
             raise found

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from gpu_readiness import __version__
+from gpu_readiness.ahead import Ahead
 from gpu_readiness.declaration import LAYERS, Check, Depth
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
 from gpu_readiness.evidence.reading import Unmeasured
@@ -62,8 +62,9 @@ class Settings:
 class Judged:
     """What is kept of a node once it was judged."""
 
-    standard: Standard | None
-    gpus: tuple[GpuInfo, ...]
+    standard: StandardInfo | None = None
+    expected_gpus: int | None = None
+    gpus: tuple[GpuInfo, ...] = ()
     results: dict[str, Result] = field(default_factory=dict)
 
 
@@ -99,6 +100,7 @@ class Engine:
         self._external: set[str] = set()
         self._done: dict[str, Judged] = {}
         self._not_ready = 0
+        self._ahead: Ahead | None = None
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 
@@ -187,16 +189,33 @@ class Engine:
 
     def _judged(self, name: str) -> Judged:
         if name not in self._done:
-            with no_garbage_collection():
-                node = self.node(name)
-                judged = Judged(node.standard if node.has_standard else None, _gpus(node))
-                ids = [id for id in self.plan[name] if id not in self._external]
-                judged.results = {each.check: each for each in self._the_judge.judge(node, ids)}
-                node.release()
+            if self._ahead is None:
+                self._ahead = Ahead(list(self.plan), self._judge_node)
+            judged: Judged | None = self._ahead.take(name)
+            if judged is None:
+                judged = self._judge_node(name)
             self._done[name] = judged
             fails = (each for each in judged.results.values() if each.verdict is Verdict.FAIL)
             self._not_ready += any(each.severity is Severity.CRITICAL for each in fails)
+            if len(self._done) == len(self.plan):
+                self._ahead.close()
         return self._done[name]
+
+    def _judge_node(self, name: str) -> Judged:
+        with no_garbage_collection():
+            node = self.node(name)
+            ids = [id for id in self.plan[name] if id not in self._external]
+            judged = Judged(gpus=_gpus(node), results={each.check: each for each in self._the_judge.judge(node, ids)})
+            if node.has_standard:
+                judged.standard = StandardInfo(node.standard.name, node.standard.digest)
+                judged.expected_gpus = _expected_gpus(node.standard)
+            node.release()
+        return judged
+
+    def close(self) -> None:
+        """Stop whatever still works for this run."""
+        if self._ahead is not None:
+            self._ahead.close()
 
     @cached_property
     def _the_judge(self) -> Judge:
@@ -252,7 +271,7 @@ class Engine:
         nodes, results = [], []
         standards: dict[str, str] = {}
         for name in sorted(self.plan):
-            judged = self._done.get(name) or Judged(None, ())
+            judged = self._done.get(name) or Judged()
             own = [
                 judged.results.get(id) or self._untested(name, id, Reason.MISSING, "the run ended before it")
                 for id in self.plan[name]
@@ -260,18 +279,17 @@ class Engine:
             own += [self._untested(name, id, Reason.NOT_SELECTED, "deselected") for id in self._left_out.get(name, ())]
             own.sort(key=lambda each: position[each.check])
             verdict = node_verdict(own)
-            standard = judged.standard
-            if standard is not None:
-                standards[standard.name] = standard.digest
+            if judged.standard is not None:
+                standards[judged.standard.name] = judged.standard.digest
             nodes.append(
                 NodeReport(
                     name,
-                    standard.name if standard is not None else "none",
+                    judged.standard.name if judged.standard is not None else "none",
                     verdict,
                     first_broken(own, verdict),
                     self.depth.label,
                     judged.gpus,
-                    _expected_gpus(standard),
+                    judged.expected_gpus,
                 )
             )
             results += own
@@ -340,8 +358,8 @@ def _gpus(node: Node) -> tuple[GpuInfo, ...]:
         return ()
 
 
-def _expected_gpus(standard: Standard | None) -> int | None:
-    count: Any = standard.gpu.count if standard is not None else None
+def _expected_gpus(standard: Standard) -> int | None:
+    count = standard.gpu.count
     return int(count.numbers[0]) if count is not None and count.kind == "exact" and count.numbers else None
 
 

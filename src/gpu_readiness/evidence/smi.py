@@ -21,6 +21,9 @@ from gpu_readiness.verdict import Reason
 
 SOURCE = "nvidia-smi.xml"
 
+MAX_GPUS = 256
+_MAX_DEPTH = 8
+
 #: What the driver's own tools say when they cannot answer, and what it means.
 DRIVER_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
@@ -167,6 +170,8 @@ def parse_smi(data: bytes) -> SmiDocument:
     elements = root.findall("gpu")
     if not re.match(r"^\d{2,4}(\.\d+){1,2}$", version):
         raise Unmeasured(Reason.UNPARSABLE, f"{SOURCE} has no driver_version: the document is incomplete", SOURCE)
+    if len(elements) > MAX_GPUS:
+        raise Unmeasured(Reason.UNPARSABLE, f"{SOURCE} lists {len(elements)} GPUs, more than any machine has", SOURCE)
     if not elements:
         raise DriverSilent("no devices were found", f"driver {version} lists no GPU")
     broken = {match.decode().lower() for match in _INFOROM.findall(trailing)}
@@ -213,7 +218,7 @@ def _before_a_warning(data: bytes, problem: Exception) -> tuple[ET.Element, byte
     )
 
 
-def _collect(element: ET.Element, prefix: str, leaves: dict[str, str | None]) -> None:
+def _collect(element: ET.Element, prefix: str, leaves: dict[str, str | None], depth: int = 0) -> None:
     """The text of every element under its path, of those parts of a GPU that some field is read from."""
     for child in element:
         tag = child.tag
@@ -221,8 +226,8 @@ def _collect(element: ET.Element, prefix: str, leaves: dict[str, str | None]) ->
             continue
         path = prefix + tag
         leaves[path] = child.text
-        if len(child):
-            _collect(child, path + "/", leaves)
+        if len(child) and depth < _MAX_DEPTH:
+            _collect(child, path + "/", leaves, depth + 1)
 
 
 @lru_cache(maxsize=1024)
@@ -277,6 +282,11 @@ def quantity(said: str) -> float:
         raise ValueError(said)
     number = float(match.group(1))
     return int(number) if number.is_integer() else number
+
+
+def banks(said: str) -> int:
+    """A number of memory banks (`640 bank(s)`); ValueError for anything else."""
+    return whole(said.removesuffix(" bank(s)"))
 
 
 def device_id(said: str) -> str:
@@ -336,6 +346,9 @@ FIELDS: dict[str, Field] = (
         "remap.correctable": Field(("remapped_rows/remapped_row_corr",), whole),
         "remap.uncorrectable": Field(("remapped_rows/remapped_row_unc", "remapped_rows"), whole),
         "remap.pending": Field(("remapped_rows/remapped_row_pending", "remapped_rows"), word),
+        "remap.banks-without-spares": Field(
+            ("remapped_rows/row_remapper_histogram/row_remapper_histogram_none",), banks, _OPTIONAL
+        ),
         "remap.failure": Field(("remapped_rows/remapped_row_failure", "remapped_rows"), word),
         "retired.single-bit": Field(("retired_pages/multiple_single_bit_retirement/retired_count",), whole),
         "retired.double-bit": Field(("retired_pages/double_bit_retirement/retired_count",), whole),

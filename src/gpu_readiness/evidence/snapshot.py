@@ -23,6 +23,9 @@ from gpu_readiness.verdict import Reason
 MAX_ARTEFACT = 64 << 20
 MAX_CLUSTER_LIST = 1 << 30
 MAX_ARCHIVE = 16 << 30
+#: How much an archive may grow when it is unpacked: text of a fleet grows 10 to 100 times, a bomb a thousand times.
+MAX_GROWTH = 300
+FREE_GROWTH = 256 << 20
 MAX_MEMBERS = 1_000_000
 
 
@@ -194,10 +197,9 @@ def _refuse(path: Path, member: tarfile.TarInfo, total: int, members: int) -> No
         raise SnapshotError(f"snapshot {path}: refused, member {shown} reaches outside of the archive")
     if not (member.isreg() or member.isdir()):
         raise SnapshotError(f"snapshot {path}: refused, member {shown} is a link or special file")
-    if total > MAX_ARCHIVE or members > MAX_MEMBERS:
-        raise SnapshotError(
-            f"snapshot {path}: refused, more than {MAX_ARCHIVE >> 30} GiB or {MAX_MEMBERS} members unpacked"
-        )
+    limit = min(MAX_ARCHIVE, FREE_GROWTH + MAX_GROWTH * path.stat().st_size)
+    if total > limit or members > MAX_MEMBERS:
+        raise SnapshotError(f"snapshot {path}: refused, more than {limit >> 20} MiB or {MAX_MEMBERS} members unpacked")
 
 
 @contextmanager

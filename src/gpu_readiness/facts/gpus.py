@@ -133,6 +133,10 @@ def bad_fabric_bits(gpu: Gpu) -> Iterator[tuple[str, Reading]]:
         reading = gpu.read(field)
         if reading.there and reading.value not in accepted:
             yield field, reading
+    if gpu.standard.fabric == "mnnvl":
+        cluster = gpu.read("fabric.cluster")
+        if cluster.there and not str(cluster.value).strip("0-"):
+            yield "fabric.cluster", cluster
 
 
 def odd_ones_out(node: Node, field: str) -> Iterator[tuple[Gpu, str, str]]:
@@ -146,9 +150,15 @@ def odd_ones_out(node: Node, field: str) -> Iterator[tuple[Gpu, str, str]]:
     for gpu in node.gpus:
         reading = gpu.read(field)
         if reading.there:
-            yield gpu, str(reading.value), usual[gpu.product]
+            value = str(reading.value)
+            yield gpu, value, value if _is_spare_part(value, usual[gpu.product]) else usual[gpu.product]
         elif reading.state in (State.BROKEN, State.DENIED):
             gpu.judge(field, reading, "")
+
+
+def _is_spare_part(value: str, usual: str) -> bool:
+    """Whether a board part number is NVIDIA's service number (965-…) of the same board (seen on a healthy H100 node)."""
+    return value.startswith("965-") and value.split("-")[1:2] == usual.split("-")[1:2]
 
 
 def idle_gpus(node: Node) -> list[tuple[Gpu, Expected]]:

@@ -158,6 +158,9 @@ def _modes(node: Node, standard: Standard, first: Gpu) -> Iterator[LabelTruth]:
         yield from _equal(labels, "mig.capable", "true")
     elif has_no_mig(first):
         yield from _equal(labels, "mig.capable", "false")
+    clique, cluster = first.read("fabric.clique"), first.read("fabric.cluster")
+    if clique.there and cluster.there and first.known and first.standard.fabric == "mnnvl":
+        yield from _equal(labels, "gpu.clique", f"{cluster.value}.{clique.value}")
     yield from _replicas(node, standard)
     yield from _mig_counts(node, standard)
 

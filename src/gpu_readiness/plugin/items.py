@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -43,10 +42,14 @@ class ReadinessItem(pytest.Item):
         self.own_markers = kind.markers
         self.extra_keyword_matches = kind.words
 
-    @cached_property
+    @property
     def keywords(self) -> dict[str, Any]:  # type: ignore[override]
-        """Names that other plugins look for."""
+        """Names that other plugins look for; made when asked for, because hardly anybody asks."""
         return {self.name: self, **{mark.name: mark for mark in self.own_markers}}
+
+    @keywords.setter
+    def keywords(self, value: object) -> None:
+        """What pytest would keep for every item is not kept."""
 
     @property
     def check(self) -> Check:
@@ -72,7 +75,7 @@ class ReadinessItem(pytest.Item):
         stop = time.time()
         outcome, phase = outcome_of(result)
         report = pytest.TestReport(
-            nodeid=self.nodeid,
+            nodeid=getattr(self, "id", self.nodeid),  # newer pytest takes its own form and need not parse it
             location=(*self.kind.location, self.name),
             keywords={},
             outcome=outcome,

@@ -145,7 +145,9 @@ class ReadinessSession:
 
         A check of ours has no set-up, no tear-down, no captured output and no warnings of its own: one report is all.
         """
-        if self.config.option.collectonly or (session.testsfailed and not self.config.option.continue_on_collection_errors):
+        if self.config.option.collectonly or (
+            session.testsfailed and not self.config.option.continue_on_collection_errors
+        ):
             return None
         items = session.items
         for item, following in zip(items, [*items[1:], None], strict=True):
@@ -240,6 +242,8 @@ class ReadinessSession:
     def pytest_unconfigure(self) -> None:
         """Leave nothing behind, however the session ended."""
         gc.unfreeze()
+        if self.engine is not None:
+            self.engine.close()
         self._exit.close()
 
     # --- progress ------------------------------------------------------------------------------------------------------
