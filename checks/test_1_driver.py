@@ -178,6 +178,10 @@ def test_xid(node: Node) -> None:
 )
 def test_homogeneous(node: Node) -> None:
     """VBIOS, InfoROM image, GSP firmware and board part number agree across GPUs of one product."""
+    for gpu in node.gpus:
+        if gpu.known:
+            gpu.expect_if_known("vbios", gpu.standard.vbios)
+            gpu.expect_if_known("inforom.image", gpu.standard.inforom_image)
     for field in ("vbios", "inforom.image", "gsp.firmware", "board.part-number"):
         for gpu, value, usual in odd_ones_out(node, field):
             said = f"{usual} as the others"

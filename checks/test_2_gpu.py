@@ -13,6 +13,7 @@ from gpu_readiness import (
     repairs_by,
     thermal_limit,
     uncorrectable_now,
+    volatile_limit,
     wanted_layout,
 )
 
@@ -34,7 +35,7 @@ def test_ecc_errors(node: Node) -> None:
     """No uncorrectable ECC error since the driver was loaded, and the SRAM threshold is not exceeded."""
     for gpu in gpus_with_ecc(node):
         for field, reading in uncorrectable_now(gpu):
-            gpu.judge(field, reading, 0)
+            gpu.judge(field, reading, volatile_limit(gpu))
         for field, reading in gpu.uncorrectable("aggregate"):
             if reading.there:
                 gpu.judge(field, reading, 0, severity="warning", hint="a lifetime counter: watch whether it grows")
@@ -150,6 +151,7 @@ def test_clocks(node: Node) -> None:
     for gpu in node.gpus:
         gpu.expect("clocks.max-sm", gpu.standard.sm_clock)
         gpu.expect_if_known("clocks.max-memory", gpu.standard.memory_clock)
+        gpu.expect_if_known("clocks.application", gpu.standard.application_clock)
         gpu.agree("clocks.application", "clocks.default-application")
 
 

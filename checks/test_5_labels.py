@@ -25,6 +25,9 @@ def test_required(node: Node, standard: Standard) -> None:
         holds = said is not None and (expected.is_any or expected.accepts(said))
         observed = "no such label" if said is None else said
         node.require(holds, f"label {key}", expected=expected.text, observed=observed, source="nodes.json")
+    if standard.labels.gfd == "present":
+        there = any(map(is_gfd_label, labels))
+        node.require(there, "GFD labels", expected="present", observed="none", source="nodes.json")
     for key, said, meaning in broken_layout(node):
         node.require(False, f"label {key}", expected=meaning, observed=said, source="nodes.json")
     if not standard.labels.required:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         repairs_by,
         thermal_limit,
         uncorrectable_now,
+        volatile_limit,
         wanted_layout,
     )
     from gpu_readiness.facts.kernel import fatal_xids, graded_events, mismatched_modules
@@ -85,6 +86,7 @@ _HOMES = {
     "repairs_by": "gpu_readiness.facts.gpus",
     "thermal_limit": "gpu_readiness.facts.gpus",
     "uncorrectable_now": "gpu_readiness.facts.gpus",
+    "volatile_limit": "gpu_readiness.facts.gpus",
     "wanted_layout": "gpu_readiness.facts.gpus",
     "fatal_xids": "gpu_readiness.facts.kernel",
     "graded_events": "gpu_readiness.facts.kernel",
@@ -180,6 +182,7 @@ __all__ = [
     "uncorrectable_now",
     "unplaceable",
     "uses_dra",
+    "volatile_limit",
     "wanted_layout",
     "witnesses",
 ]

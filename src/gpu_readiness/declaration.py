@@ -121,6 +121,7 @@ class Outcome:
     measured: int = 0
     recorded: int = 0
     silent: int = 0
+    touched: bool = False
     reason: Reason | None = None
 
     def end(self) -> tuple[Verdict, Severity, Reason | None, str]:
@@ -143,6 +144,8 @@ class Outcome:
             return Verdict.UNTESTED, self.severity, Reason.NOT_SELECTED, self.beyond[0]
         if self.recorded:
             return Verdict.NOT_APPLICABLE, self.severity, None, "the standard records this and does not judge it"
+        if self.touched:  # it read evidence, and asserted on its own
+            return Verdict.PASS, self.severity, None, ""
         return Verdict.UNTESTED, self.severity, Reason.MISSING, "nothing was read"
 
     def add_unmeasured(self, problem: Unmeasured, severity: Severity | None = None) -> None:

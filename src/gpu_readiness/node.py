@@ -231,6 +231,7 @@ class Node(Subject):
         found = self._kept[name]
         if isinstance(found, Unmeasured):
             raise found
+        self.outcome.touched = True
         return found  # type: ignore[no-any-return]
 
     def _bytes(self, name: str) -> bytes:
@@ -354,6 +355,7 @@ class Node(Subject):
         found = self.cluster.nodes.get(self.name)
         if found is None:
             raise Unmeasured(Reason.MISSING, f"nodes.json has no node {self.name}", "nodes.json")
+        self.outcome.touched = True
         return found
 
     def read(self, field: str) -> Reading:
@@ -383,7 +385,9 @@ class Node(Subject):
     @property
     def pods(self) -> list[Pod]:
         """All pods bound to the node."""
-        return self.cluster.pods_on(self.name)
+        pods = self.cluster.pods_on(self.name)
+        self.outcome.touched = True
+        return pods
 
     @property
     def gpu_pods(self) -> list[Pod]:

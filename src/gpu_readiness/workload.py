@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -52,13 +52,15 @@ class Judging(_Model):
 
     The program's own result line (schema `gpu-readiness.workload/v1`) counts before all else. Without one, `parser` names
     a known format, or `success` and `failure` are patterns: the first has to appear, none of the others may, and `figures`
-    are numbers by pattern (the first group), held against the standard's `workload.<name>`.
+    are numbers by pattern (the first group), held against the standard's `workload.<name>`. `names` gives figures of a
+    known format the names that standards use.
     """
 
     parser: Literal["vectoradd", "smi-list", "gemm-sweep", "nvbandwidth", "nccl-tests", "dcgm-diag", "log"] = "log"
     success: str | None = None
     failure: tuple[str, ...] = ()
     figures: dict[str, str] = {}
+    names: dict[str, str] = {}
 
     @field_validator("success", "failure", "figures")
     @classmethod
@@ -160,7 +162,9 @@ def read_output(data: bytes, workload: Workload, source: str) -> WorkloadOutcome
     if b'"gpu-readiness.workload/v1"' in data:
         return parse_result(data, source)
     if workload.judge.parser != "log":
-        return _PARSERS[workload.judge.parser](data, source)
+        outcome = _PARSERS[workload.judge.parser](data, source)
+        named = {name: outcome.figures[own] for name, own in workload.judge.names.items() if own in outcome.figures}
+        return replace(outcome, figures={**outcome.figures, **named}) if named else outcome
     text = output_text(data, source)
     problems = tuple(
         Problem("failure", match.group(0)[:300], "workload")

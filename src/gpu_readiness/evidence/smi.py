@@ -339,7 +339,7 @@ FIELDS: dict[str, Field] = (
         "compute-mode": Field(("compute_mode",)),
         "recovery-action": Field(("gpu_recovery_action",), word, 570),
         "clock-event.hw_slowdown": Field(_clock_event("hw_slowdown"), word),
-"performance-state": Field(("performance_state",)),
+        "performance-state": Field(("performance_state",)),
         "ecc.current": Field(("ecc_mode/current_ecc",), word),
         "ecc.pending": Field(("ecc_mode/pending_ecc",), word),
         "ecc.sram-threshold-exceeded": Field((_ECC.format("aggregate", "sram_threshold_exceeded"),), word, _OPTIONAL),

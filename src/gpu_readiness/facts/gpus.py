@@ -106,6 +106,15 @@ def uncorrectable_now(gpu: Gpu) -> list[tuple[str, Reading]]:
     return supported or own
 
 
+def volatile_limit(gpu: Gpu) -> Expected | int:
+    """How many volatile uncorrectable errors the standard allows; 0 where it is silent.
+
+    Where it says `absent`, MIG takes the GPU's own counter away, and none may be counted by whatever stands in.
+    """
+    expected = gpu.standard.volatile_ecc if gpu.known else None
+    return 0 if expected is None or expected.is_absent else expected
+
+
 def repairs_by(gpu: Gpu, kind: str) -> bool:
     """Whether this GPU repairs its memory by `row-remap` or `page-retirement`: by the standard, else by what it answers.
 

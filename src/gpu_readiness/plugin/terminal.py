@@ -29,6 +29,7 @@ def write(out: pytest.TerminalReporter, report: Report, written: Sequence[Path],
     """The summary of a run."""
     if not brief:
         _nodes(out, report)
+        _gaps(out, report)
     out.write_line(_bottom_line(report), bold=True, **_COLOURS[report.word])
     if written and not brief:
         out.write_line("reports: " + "  ".join(str(path) for path in written))
@@ -46,6 +47,18 @@ def _nodes(out: pytest.TerminalReporter, report: Report) -> None:
             _node(out, node, own)
     else:
         _groups(out, troubled)
+
+
+def _gaps(out: pytest.TerminalReporter, report: Report) -> None:
+    """What keeps coverage down on nodes that are fit all the same."""
+    fit = {node.name for node in report.nodes if node.verdict in (NodeVerdict.READY, NodeVerdict.DEGRADED)}
+    gaps: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for result in report.results:
+        if result.planned and not result.measured and result.node in fit:
+            gaps[result.check, f"{result.verdict.value} ({result.reason})"].append(result.node)
+    for (check, word), names in gaps.items():
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        out.write_line(f"  {check}: {word} on {', '.join(map(clean, names[:MAX_NAMES]))}{more}", yellow=True)
 
 
 def _node(out: pytest.TerminalReporter, node: NodeReport, own: Sequence[Result]) -> None:

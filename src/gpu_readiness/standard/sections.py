@@ -155,11 +155,10 @@ class LabelsStandard(Section):
 
 
 class TelemetryStandard(Section):
-    """The exporter; `metrics` by their old DCGM names, `max_age` of a series in seconds."""
+    """The exporter; `metrics` by their old DCGM names."""
 
     exporter: Presence | None = None
     metrics: Names = ()
-    max_age: Positive | None = None
 
 
 class ServingStandard(Section):
