@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpu_readiness import (
     Node,
+    Reason,
     Standard,
     advertisers,
     check,
@@ -54,11 +55,16 @@ def test_count(node: Node, standard: Standard) -> None:
 def test_healthy(node: Node, standard: Standard) -> None:
     """No device is marked unhealthy: allocatable equals capacity, and no DRA device is tainted."""
     if uses_dra(standard):
-        for device in dra_pool(node).devices:
+        devices = dra_pool(node).devices
+        for device in devices:
             taints = ", ".join(device.taints)
             node.require(not taints, device.name, expected="no taint", observed=taints, source="resourceslices.json")
+        if not devices:
+            node.unmeasured(Reason.MISSING, "the ResourceSlices of the node have no device that could be healthy")
         return
     capacity, allocatable = quantities(node, "capacity"), quantities(node, "allocatable")
+    if not (capacity or allocatable):
+        node.unmeasured(Reason.MISSING, "the node advertises no GPU resource that could be healthy")
     for key in sorted({*capacity, *allocatable}):
         whole = capacity.get(key, 0)
         said = f"allocatable {whole} of {whole}"

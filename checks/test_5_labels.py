@@ -59,9 +59,10 @@ def test_owned(node: Node) -> None:
         features |= feature.labels
     if owned is None and not features:
         node.unmeasured(Reason.MISSING, "neither the NFD annotation nor a NodeFeature says who owns the labels")
-    for key, value in node.labels.items():
-        if not is_gfd_label(key):
-            continue
+    labels = {key: value for key, value in node.labels.items() if is_gfd_label(key)}
+    if not labels:
+        node.unmeasured(Reason.MISSING, "the node has no label of GPU Feature Discovery")
+    for key, value in labels.items():
         by_annotation = owned is None or key in owned or key.removeprefix("nvidia.com/") in owned
         by_feature = not features or features.get(key) == value
         observed = (

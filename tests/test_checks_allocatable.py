@@ -9,7 +9,7 @@ PLUGIN = "nvidia-device-plugin-daemonset"
 GPU = "nvidia.com/gpu"
 
 
-def _advertising(fleet: Fleet, *, capacity: dict[str, Any] | None = None, **allocatable: Any) -> Fleet:
+def _advertising(fleet: Fleet, capacity: dict[str, int] | None = None, /, **allocatable: int) -> Fleet:
     """Set resources (`gpu=7`) of both, or of allocatable alone if `capacity` is given."""
     named = {f"nvidia.com/{key.replace('_', '-')}": str(amount) for key, amount in allocatable.items()}
     status = fleet.node["status"]
@@ -187,17 +187,17 @@ def test_healthy_passes_when_allocatable_is_capacity() -> None:
 
 
 def test_healthy_fails_when_a_device_was_marked_unhealthy() -> None:
-    result = _advertising(h100(), capacity={"gpu": 2}, gpu=1).judge("allocatable.healthy")
+    result = _advertising(h100(), {"gpu": 2}, gpu=1).judge("allocatable.healthy")
     assert fails(result, GPU, "1")
     assert result.findings[0].expected == "allocatable 2 of 2"
 
 
 def test_healthy_fails_when_the_plugin_is_gone_and_all_are_unhealthy() -> None:
-    assert fails(_advertising(h100(), capacity={"gpu": 2}, gpu=0).judge("allocatable.healthy"), GPU, "0")
+    assert fails(_advertising(h100(), {"gpu": 2}, gpu=0).judge("allocatable.healthy"), GPU, "0")
 
 
 def test_healthy_fails_when_one_replica_of_a_shared_gpu_is_unhealthy() -> None:
-    assert fails(_advertising(t4(replicas=4), capacity={"gpu": 8}, gpu=7).judge("allocatable.healthy"), GPU, "7")
+    assert fails(_advertising(t4(replicas=4), {"gpu": 8}, gpu=7).judge("allocatable.healthy"), GPU, "7")
 
 
 def test_healthy_fails_when_a_device_of_a_slice_has_a_taint_that_keeps_pods_away() -> None:
@@ -224,8 +224,13 @@ def test_healthy_is_untested_when_the_node_advertises_nothing_at_all() -> None:
     fleet = h100()
     for part in ("capacity", "allocatable"):
         del fleet.node["status"][part][GPU]
-    result = fleet.judge("allocatable.healthy")
-    assert result.verdict != "pass", shown(result)
+    assert untested(fleet.judge("allocatable.healthy"), "missing", "no GPU resource")
+
+
+def test_healthy_is_untested_when_slices_have_no_device() -> None:
+    fleet = dra()
+    fleet.lists["resourceslices"][0]["spec"]["devices"] = []
+    assert untested(fleet.judge("allocatable.healthy"), "missing", "no device")
 
 
 # --- allocatable.agrees --------------------------------------------------------------------------------------
@@ -300,7 +305,7 @@ def test_accounted_passes_when_pods_hold_all_there_is() -> None:
 
 
 def test_accounted_fails_when_pods_hold_more_than_is_left() -> None:
-    fleet = _advertising(h100(), capacity={"gpu": 2}, gpu=1)
+    fleet = _advertising(h100(), {"gpu": 2}, gpu=1)
     fleet.pods.extend([gpu_pod("a"), gpu_pod("b")])
     assert fails(fleet.judge("allocatable.accounted"), GPU, "2")
 

@@ -114,11 +114,16 @@ def test_ecc_errors_is_untested_when_no_counter_is_there() -> None:
     assert untested(h100().smi("ecc_errors", None, gpu=1).judge("gpu.ecc-errors"), "missing", "no volatile ECC counter")
 
 
-def test_ecc_errors_is_untested_when_counters_are_unsupported_although_ecc_is_expected() -> None:
+def test_ecc_errors_fails_when_counters_are_unsupported_although_the_standard_says_what_they_have_to_be() -> None:
     fleet = h100()
     for counter in ("dram_uncorrectable", "sram_uncorrectable_parity", "sram_uncorrectable_secded"):
         fleet.smi(f"ecc_errors/volatile/{counter}", "N/A", gpu=1)
-    assert untested(fleet.judge("gpu.ecc-errors"), "unsupported")
+    assert fails(fleet.judge("gpu.ecc-errors"), "ecc.volatile.dram-uncorrectable", "N/A")
+
+
+def test_ecc_errors_allows_what_the_standard_does() -> None:
+    fleet = h100().smi("ecc_errors/volatile/dram_uncorrectable", "2", gpu=1)
+    assert passes(fleet.says(gpu={"volatile-ecc": "<=2"}).judge("gpu.ecc-errors"))
 
 
 def test_ecc_errors_is_an_error_when_a_counter_is_no_number() -> None:

@@ -153,7 +153,7 @@ def test_gemm_fails_when_one_gpu_is_slower_than_its_neighbours_by_more_than_a_te
 
 def test_gemm_fails_when_a_result_is_wrong() -> None:
     log = workload_result("gemm", ok=False, gpus=_gpus(700, 700))
-    assert fails(_left("gemm", log).judge("workload.gemm"), "gemm", "failure")
+    assert fails(_left("gemm", log).judge("workload.gemm"), "result", "failure")
 
 
 def test_gemm_is_untested_when_the_figure_that_the_standard_wants_is_missing() -> None:
@@ -170,7 +170,7 @@ def test_burnin_passes_when_its_program_says_so() -> None:
 
 
 def test_burnin_fails_when_its_program_does() -> None:
-    assert fails(_left("burnin", workload_result("burnin", ok=False)).judge("workload.burnin"), "burnin", "failure")
+    assert fails(_left("burnin", workload_result("burnin", ok=False)).judge("workload.burnin"), "result", "failure")
 
 
 def test_burnin_is_untested_when_its_result_was_cut_off() -> None:

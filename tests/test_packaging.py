@@ -113,4 +113,4 @@ def _options(help_text: str) -> set[str]:
     """Option strings and ini names that `pytest --help` lists."""
     option_columns = " ".join(re.findall(r"^  (-.*?)(?:  |$)", help_text, re.MULTILINE))
     ini_names = re.findall(r"^  (\w+) \(\w+\):", help_text, re.MULTILINE)
-    return {*re.findall(r"--?[a-zA-Z][\w-]*", option_columns), *ini_names}
+    return {*re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", option_columns), *ini_names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Check:
     depth: Depth = Depth.API
     hint: str = ""
     parameters: tuple[str, ...] = ()
+    asserts: bool = False
 
     @property
     def layer(self) -> str:
@@ -97,11 +99,22 @@ def check(
             depth=Depth[depth.upper()],
             hint=hint,
             parameters=tuple(inspect.signature(function).parameters),
+            asserts=_asserts(function),
         )
         setattr(function, ATTRIBUTE, found)
         return function
 
     return declare
+
+
+def _asserts(function: Callable[..., None]) -> bool:
+    """Whether a function has asserts of its own, as Python compiles them or as pytest rewrites them."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    return "AssertionError" in code.co_names or any(
+        each.opname == "LOAD_ASSERTION_ERROR" for each in dis.get_instructions(code)
+    )
 
 
 def declared(function: Any) -> Check | None:
@@ -121,6 +134,7 @@ class Outcome:
     measured: int = 0
     recorded: int = 0
     silent: int = 0
+    asserts: bool = False
     touched: bool = False
     reason: Reason | None = None
 
@@ -144,7 +158,7 @@ class Outcome:
             return Verdict.UNTESTED, self.severity, Reason.NOT_SELECTED, self.beyond[0]
         if self.recorded:
             return Verdict.NOT_APPLICABLE, self.severity, None, "the standard records this and does not judge it"
-        if self.touched:  # it read evidence, and asserted on its own
+        if self.asserts and self.touched:  # plain asserts over evidence that was there, and none of them failed
             return Verdict.PASS, self.severity, None, ""
         return Verdict.UNTESTED, self.severity, Reason.MISSING, "nothing was read"
 

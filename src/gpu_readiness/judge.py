@@ -42,7 +42,7 @@ class Judge:
                 return Result(
                     node.name, check.id, Verdict.UNTESTED, check.severity, Reason.BLOCKED, f"blocked by {blocker}"
                 )
-        node.outcome = Outcome(check.severity, check.hint)
+        node.outcome = Outcome(check.severity, check.hint, asserts=check.asserts)
         problem: BaseException | None = None
         try:
             why = node.standard.not_applicable.get(check.id) if node.has_standard else None
@@ -55,7 +55,7 @@ class Judge:
 
     def conclude(self, name: str, node: Node | None, check: Check, problem: BaseException | None) -> Result:
         """The result of a check that ran on a node and ended with `problem`, or None."""
-        outcome = node.outcome if node is not None else Outcome(check.severity, check.hint)
+        outcome = node.outcome if node is not None else Outcome(check.severity, check.hint, asserts=check.asserts)
         if isinstance(problem, NotApplicable):
             return Result(name, check.id, Verdict.NOT_APPLICABLE, check.severity, None, str(problem))
         if isinstance(problem, Unmeasured):

@@ -113,7 +113,7 @@ class ReadinessSession:
         found = self.engine.node(readiness_node_name)
         check = declared(getattr(request, "function", None))
         if check is not None:
-            found.outcome = Outcome(check.severity, check.hint)
+            found.outcome = Outcome(check.severity, check.hint, asserts=check.asserts)
         request.node.stash[_NODE] = found
         return found
 
