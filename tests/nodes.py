@@ -72,7 +72,8 @@ class Fleet:
 
     @property
     def labels(self) -> dict[str, str]:
-        return self.node["metadata"]["labels"]
+        labels: dict[str, str] = self.node["metadata"]["labels"]
+        return labels
 
     @property
     def pods(self) -> list[Json]:
@@ -81,7 +82,9 @@ class Fleet:
     @property
     def probe(self) -> Json:
         """The probe of the first node; asking for it makes one, and so a run of depth probe."""
-        return self.files[self.first].setdefault("probe.json", probe_of(self.gpus[self.first], self.header[self.first]))
+        files = self.files[self.first]
+        probe: Json = files.setdefault("probe.json", probe_of(self.gpus[self.first], self.header[self.first]))
+        return probe
 
     def uuid(self, gpu: int = 0, node: str | None = None) -> str:
         return self.gpus[node or self.first][gpu].findtext("uuid") or ""
@@ -694,17 +697,12 @@ def _probe_gpu(index: int, gpu: ET.Element) -> Json:
 # --- workloads -----------------------------------------------------------------------------------------------
 
 
-def workload_result(workload: str, *, ok: bool = True, gpus: Iterable[Json] = (), **figures: float) -> str:
-    """The result line of one of our workload programs, as the last of a log; a figure's `_` is a `-`."""
-    named = {name.replace("_", "-"): value for name, value in figures.items()}
-    result = {
-        "schema": "gpu-readiness.workload/v1",
-        "workload": workload,
-        "ok": ok,
-        "figures": named,
-        "gpus": list(gpus),
-    }
-    return f"starting {workload}\n{json.dumps(result)}\n"
+def workload_result(
+    workload: str, figures: Mapping[str, float] | None = None, *, ok: bool = True, gpus: Iterable[Json] = ()
+) -> str:
+    """The log of one of our workload programs; its last line is the result."""
+    said = {"workload": workload, "ok": ok, "figures": dict(figures or {}), "gpus": list(gpus)}
+    return f"starting {workload}\n{json.dumps({'schema': 'gpu-readiness.workload/v1', **said})}\n"
 
 
 NCCL = """\
@@ -714,6 +712,18 @@ NCCL = """\
 # Out of bounds values : 0 OK
 # Avg bus bandwidth    : 400.1
 """
+
+
+#: GB/s of an H100.
+BANDWIDTH = {"device-gbs": 3000, "h2d-gbs": 55, "d2h-gbs": 55}
+SERVING = {
+    "start-seconds": 31.0,
+    "tokens-asked": 64,
+    "tokens-returned": 64,
+    "ttft-seconds": 0.2,
+    "tokens-per-second": 900.0,
+    "generated-tokens-metric": 64,
+}
 
 
 def dcgm_diag(**test: Any) -> str:
@@ -726,16 +736,15 @@ def dcgm_diag(**test: Any) -> str:
 def with_workloads(fleet: Fleet) -> Fleet:
     """Leave the outputs of healthy workloads on the first node."""
     gpus = [{"uuid": fleet.uuid(index), "figures": {"bf16-tflops": 700.0 + index}} for index in range(2)]
-    serving = {"start_seconds": 31.0, "tokens_asked": 64, "tokens_returned": 64, "ttft_seconds": 0.2}
     logs = {
         "vectoradd": f"GPU 0: NVIDIA H100 (UUID: {_A_UUID})\n[Vector addition of 50000 elements]\nTest PASSED\nDone\n",
         "isolation": "sh: 1: nvidia-smi: not found\n",
         "gemm": workload_result("gemm", gpus=gpus),
         "burnin": workload_result("burnin"),
-        "memory-bandwidth": workload_result("memory-bandwidth", device_gbs=3000, h2d_gbs=55, d2h_gbs=55),
+        "memory-bandwidth": workload_result("memory-bandwidth", BANDWIDTH),
         "nccl": NCCL,
         "dcgm-diag": dcgm_diag(),
-        "serving-vllm": workload_result("serving", **serving, tokens_per_second=900.0, generated_tokens_metric=64),
+        "serving-vllm": workload_result("serving", SERVING),
     }
     for name, log in logs.items():
         fleet.file(f"workloads/{name}.log", log)

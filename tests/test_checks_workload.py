@@ -3,7 +3,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from nodes import Fleet, dcgm_diag, fails, gpu_pod, h100, passes, untested, warns, with_workloads, workload_result
+from nodes import (
+    BANDWIDTH,
+    Fleet,
+    dcgm_diag,
+    fails,
+    gpu_pod,
+    h100,
+    passes,
+    untested,
+    warns,
+    with_workloads,
+    workload_result,
+)
 
 NAMES = ["vectoradd", "isolation", "gemm", "burnin", "memory-bandwidth", "nccl", "dcgm-diag"]
 VECTORADD = "[Vector addition of 50000 elements]\n"
@@ -185,15 +197,15 @@ def test_memory_bandwidth_passes_at_the_standards_figures() -> None:
     assert passes(with_workloads(h100()).judge("workload.memory-bandwidth"))
 
 
-@pytest.mark.parametrize("slow", ["device_gbs", "h2d_gbs", "d2h_gbs"])
+@pytest.mark.parametrize("slow", BANDWIDTH)
 def test_memory_bandwidth_fails_when_one_direction_is_slow(slow: str) -> None:
-    log = workload_result("memory-bandwidth", **{"device_gbs": 3000, "h2d_gbs": 55, "d2h_gbs": 55, slow: 12})
+    log = workload_result("memory-bandwidth", {**BANDWIDTH, slow: 12})
     result = _left("memory-bandwidth", log).judge("workload.memory-bandwidth")
-    assert fails(result, f"memory-bandwidth: {slow.replace('_', '-')}", "12")
+    assert fails(result, f"memory-bandwidth: {slow}", "12")
 
 
 def test_memory_bandwidth_is_untested_when_a_direction_is_missing() -> None:
-    log = workload_result("memory-bandwidth", device_gbs=3000, h2d_gbs=55)
+    log = workload_result("memory-bandwidth", {"device-gbs": 3000, "h2d-gbs": 55})
     assert untested(_left("memory-bandwidth", log).judge("workload.memory-bandwidth"), "missing", "d2h-gbs")
 
 

@@ -75,16 +75,15 @@ def _fits(gpu: Gpu, device: MigInstance, profile: str) -> bool:
 def gpus_with_ecc(node: Node) -> Iterator[Gpu]:
     """GPUs that count ECC errors: not those for which the standard says that ECC is off or not there."""
     for gpu in node.gpus:
-        mode = gpu.standard.ecc if gpu.known else None
+        mode, current = gpu.standard.ecc if gpu.known else None, gpu.read("ecc.current")
+        off = current.state is State.UNSUPPORTED or current.value == "disabled"
         if mode is not None and not mode.is_any and not mode.accepts("enabled"):
             gpu.record()
-        elif mode is None and (
-            gpu.read("ecc.current").state is State.UNSUPPORTED or gpu.read("ecc.current").value == "disabled"
-        ):
-            gpu.unmeasured(
-                Reason.UNSUPPORTED,
-                f"{gpu.label}: {gpu.product} counts no ECC errors, and no standard says whether it should",
-            )
+        elif off and mode is not None and not mode.is_any:
+            gpu.unmeasured(Reason.BLOCKED, f"blocked by gpu.ecc-mode: {gpu.label} counts no errors while ECC is off")
+        elif off:
+            said = f"{gpu.label}: {gpu.product} counts no ECC errors, and no standard says whether it should"
+            gpu.unmeasured(Reason.UNSUPPORTED, said)
         else:
             yield gpu
 
