@@ -269,7 +269,7 @@ def test_modules_is_not_planned_without_a_probe() -> None:
 
 
 def test_modules_is_not_applicable_where_the_standard_requires_none() -> None:
-    fleet = h100()
+    fleet = h100().says(driver={"modules": [], "device-files": []})
     assert fleet.probe
     assert not_applicable(fleet.judge("driver.modules"))
 

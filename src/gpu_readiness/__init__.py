@@ -1,8 +1,8 @@
 """GPU node readiness for Kubernetes, as a pytest plugin.
 
-What a check needs is exported here, and nothing else is public: `check`, the nouns it reads (`Node`, `Gpu`, `Standard`), what
-it may raise (`Unmeasured`, `NotApplicable`), and facts that follow from evidence. Names are loaded on first use: this
-package is imported in every pytest run of whoever installed it.
+What a check needs is exported here, and nothing else is public: `check`, the nouns it reads (`Node`, `Gpu`,
+`Standard`), what it may raise (`Unmeasured`, `NotApplicable`), and facts that follow from evidence. Names are loaded
+on first use: this package is imported in every pytest run of whoever installed it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Judging ahead on a second core: a forked worker starts at the last node while the run starts at the first.
 
-The worker has all evidence that the run has, because it is a copy of it, and sends back what it judged. Whatever it does not
-deliver (it died, there is no fork here, the run was faster) the run judges itself: a worker can only save time.
+The worker has all evidence that the run has, because it is a copy of it, and sends back what it judged. Whatever it
+does not deliver (it died, there is no fork here, the run was faster) the run judges itself: a worker can only save
+time.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Ahead:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.close(self._pipe)
-            with open(write_end, "wb", buffering=1 << 16) as out:
+            with os.fdopen(write_end, "wb", buffering=1 << 16) as out:
                 for name in reversed(names):
                     data = pickle.dumps((name, judge(name)), pickle.HIGHEST_PROTOCOL)
                     out.write(_LENGTH.pack(len(data)) + data)
@@ -58,7 +59,7 @@ class Ahead:
             os._exit(status)
 
     def take(self, name: str) -> Any | None:
-        """What the worker judged of a node, None if it has not; then the run is past it, and the worker is not needed."""
+        """What the worker judged of a node, None if it has not come to it."""
         self._read()
         return self._found.pop(name, None)
 

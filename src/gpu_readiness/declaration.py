@@ -1,4 +1,4 @@
-"""What a check is: a plain function that reads evidence and says what it expects; the id, severity and needs it is given."""
+"""What a check is: a plain function that reads evidence and says what it expects, with an id and a severity."""
 
 from __future__ import annotations
 

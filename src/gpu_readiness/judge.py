@@ -49,7 +49,9 @@ class Judge:
             if why is not None:
                 raise NotApplicable(why)
             check.function(**{name: _argument(node, name) for name in check.parameters})
-        except Exception as raised:  # a check is anybody's code, and evidence is a stranger's
+        except KeyboardInterrupt:
+            raise
+        except BaseException as raised:  # noqa: BLE001 - a check is anybody's code; pytest's skip is no Exception
             problem = raised
         return self.conclude(node.name, node, check, problem)
 
@@ -71,7 +73,7 @@ class Judge:
         return self._waive(node, result) if verdict is Verdict.FAIL and node is not None else result
 
     def _blocker(self, node: Node, needed: str, known: dict[str, Result]) -> str | None:
-        """The check at the root of why `needed` does not hold here; None if it holds, or was not asked for at this depth.
+        """The check at the root of why `needed` does not hold here; None if it holds, or is beyond this depth.
 
         ``?`` before an id: only its failure blocks, not its absence, because this check has other evidence of its own.
         """

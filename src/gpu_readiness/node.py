@@ -1,7 +1,7 @@
 """The nouns that checks read: a node, its driver, its GPUs, its pods, its exporter.
 
-Everything here is evidence with names; nothing is judged. A property whose artefact is not there raises `Unmeasured`, every
-time it is asked.
+Everything here is evidence with names; nothing is judged. A property whose artefact is not there raises `Unmeasured`,
+every time it is asked.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Gpu(Subject):
 
 @dataclass(slots=True)
 class Driver:
-    """The driver of a node as its own tools show it. `silence`: what they say instead of answering, empty if they answer."""
+    """The driver of a node as its own tools show it; `silence` is what they say instead of answering."""
 
     silence: str
     said: str
@@ -183,7 +183,7 @@ class Driver:
     probe: Probe | None
 
     def count(self, witness: str) -> Reading:
-        """How many GPUs a witness sees: `answering`, `attached` (the driver's own count), `pci`, `device-files`, `proc`."""
+        """How many GPUs a witness sees: `answering`, `attached` (the driver's count), `pci`, `device-files`, `proc`."""
         if witness == "answering":
             return Reading(len(self.gpus), State.PRESENT, self.source)
         if witness == "attached":
@@ -225,7 +225,7 @@ class Node(Subject):
                 self._kept[name] = build()
             except Unmeasured as problem:
                 self._kept[name] = problem
-            except Exception as problem:  # a stranger's file found a hole in a parser: that is no measurement
+            except Exception as problem:  # noqa: BLE001 - a stranger's file found a hole: that is no measurement
                 said = f"reading it broke: {type(problem).__name__}: {problem}"[:300]
                 self._kept[name] = Unmeasured(Reason.UNPARSABLE, f"{name}: {said}", name)
         found = self._kept[name]

@@ -1,7 +1,7 @@
 """A run: which nodes, judged by which standards, on which checks; and what came out, as a report.
 
-The engine knows nothing of pytest. A node is judged as a whole, once, when its first result is asked for; its evidence is
-dropped right after, so that thousands of nodes fit into memory.
+The engine knows nothing of pytest. A node is judged as a whole, once, when its first result is asked for; its
+evidence is dropped right after, so that thousands of nodes fit into memory.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from gpu_readiness.declaration import LAYERS, Check, Depth
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.evidence.snapshot import Snapshot
-from gpu_readiness.judge import Judge
 from gpu_readiness.facts.workloads import judge_workload
+from gpu_readiness.judge import Judge
 from gpu_readiness.node import Node
 from gpu_readiness.report import CheckInfo, GpuInfo, NodeReport, Report, Run, Share, StandardInfo
 from gpu_readiness.selection import Selection
@@ -151,8 +151,7 @@ class Engine:
         other = self.checks.setdefault(check.id, check)
         if _home(other) != _home(check):
             raise UsageProblem(
-                f"check {check.id} exists twice: {':'.join(map(str, _home(other)))} and {':'.join(map(str, _home(check)))}; "
-                "give one another id"
+                f"check {check.id} exists twice, in {_home(other)[0]} and in {_home(check)[0]}; give one another id"
             )
         if external:
             self._external.add(check.id)

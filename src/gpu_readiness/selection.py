@@ -36,9 +36,8 @@ class Selection:
         while position < len(text):
             match = _TERM.match(text, position)
             if match is None or match.end() == position:
-                raise ValueError(
-                    f"--readiness-nodes: {text!r} is no label selector at {text[position : position + 20]!r}; write key=value"
-                )
+                rest = text[position : position + 20]
+                raise ValueError(f"--readiness-nodes: {text!r} is no label selector at {rest!r}; write key=value")
             key = match["key"].strip()
             if match["set"]:
                 values = frozenset(part.strip() for part in match["values"].split(","))

@@ -50,10 +50,10 @@ class _Model(BaseModel):
 class Judging(_Model):
     """How the output is judged.
 
-    The program's own result line (schema `gpu-readiness.workload/v1`) counts before all else. Without one, `parser` names
-    a known format, or `success` and `failure` are patterns: the first has to appear, none of the others may, and `figures`
-    are numbers by pattern (the first group), held against the standard's `workload.<name>`. `names` gives figures of a
-    known format the names that standards use.
+    The program's own result line (schema `gpu-readiness.workload/v1`) counts before all else. Without one, `parser`
+    names a known format, or `success` and `failure` are patterns: the first has to appear, none of the others may,
+    and `figures` are numbers by pattern (the first group), held against the standard's `workload.<name>`. `names`
+    gives figures of a known format the names that standards use.
     """
 
     parser: Literal["vectoradd", "smi-list", "gemm-sweep", "nvbandwidth", "nccl-tests", "dcgm-diag", "log"] = "log"
@@ -147,10 +147,8 @@ def read_workload(artefacts: Any, node: str, workload: Workload) -> WorkloadRun:
     name = f"workloads/{workload.name}"
     pod = None
     if artefacts.has(node, f"{name}.json"):
-        pod = next(
-            iter([kube.Pod.of(item) for item in iter_items(artefacts.artefact(node, f"{name}.json"), f"{name}.json")]),
-            None,
-        )
+        items = iter_items(artefacts.artefact(node, f"{name}.json"), f"{name}.json", ("Pod",))
+        pod = next((kube.Pod.of(item) for item in items), None)
     if pod is not None:
         _never_ran(pod)
     data = artefacts.artefact(node, f"{name}.log", MAX_LOG, tail=True)

@@ -12,6 +12,20 @@ from gpu_readiness.evidence.reading import Unmeasured
 
 T = TypeVar("T")
 
+#: What the objects of a list are; one file in place of another would else read as a list of empty objects.
+_KINDS = {
+    "nodes": ("Node",),
+    "pods": ("Pod",),
+    "nodefeatures": ("NodeFeature",),
+    "resourceslices": ("ResourceSlice",),
+    "runtimeclasses": ("RuntimeClass",),
+    "clusterpolicies": ("ClusterPolicy", "GPUCluster"),
+    "daemonsets": ("DaemonSet",),
+    "poddisruptionbudgets": ("PodDisruptionBudget",),
+    "deviceclasses": ("DeviceClass",),
+    "resourceclaims": ("ResourceClaim",),
+}
+
 
 class ClusterSource(Protocol):
     """Where the lists of a cluster come from."""
@@ -21,7 +35,7 @@ class ClusterSource(Protocol):
 
 
 class Cluster:
-    """Each kind is read once, when first asked for; a kind that could not be read raises the same Unmeasured every time."""
+    """Each kind is read once, when first asked for; one that cannot be read raises the same Unmeasured every time."""
 
     def __init__(self, source: ClusterSource) -> None:
         self._source = source
@@ -31,7 +45,8 @@ class Cluster:
         }
 
     def _objects(self, kind: str, read: Callable[[Json], T]) -> list[T]:
-        return [read(item) for item in iter_items(self._source.cluster_list(kind), f"{kind}.json")]
+        data = self._source.cluster_list(kind)
+        return [read(item) for item in iter_items(data, f"{kind}.json", _KINDS.get(kind, ()))]
 
     def _get(self, kind: str, build: Callable[[], T]) -> T:
         if kind not in self._kept:

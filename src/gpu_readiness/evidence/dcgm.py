@@ -47,8 +47,8 @@ class ExporterGpu:
 
     `metrics` has, by canonical name (old spelling, without DCGM_FI_DEV_ or DCGM_FI_), a pair for each series: MIG
     instance id (None for the whole GPU) and value (None where DCGM says that it has none), in DCGM's own units (°C, W,
-    MHz, MiB, %). `instances` are pairs of GPU_I_ID and GPU_I_PROFILE. `held`: its series name the pod that has it. `xids` are codes with the exporter's words for
-    them.
+    MHz, MiB, %). `instances` are pairs of GPU_I_ID and GPU_I_PROFILE. `held`: its series name the pod that has it.
+    `xids` are codes with the exporter's words for them.
     """
 
     uuid: str

@@ -1,6 +1,7 @@
 """Kubernetes objects, cut down to what a check reads: 5,000 nodes and their pods have to fit into memory.
 
-Every object is taken as found: a field of another type than the API's is dropped, and what depends on it is not measured.
+Every object is taken as found: a field of another type than the API's is dropped, and what depends on it is not
+measured.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ GPU_RESOURCE = re.compile(
     r"^nvidia\.com/(gpu|gpu\.shared|mig-[0-9a-z.+-]+|pgpu|vgpu)$|^alpha\.kubernetes\.io/nvidia-gpu$"
 )
 _QUANTITY = re.compile(r"^\d{1,12}$")
+_SCALAR = (str, int, float)
 _SCALED = re.compile(r"^(\d{1,12})([kMG])$")
 
 
@@ -37,7 +39,9 @@ def text(value: Any) -> str:
 def strings(value: Any) -> dict[str, str]:
     """A map of strings, keys and values interned: labels repeat over thousands of nodes."""
     return {
-        intern(str(key)): intern(each if isinstance(each, str) else str(each)) for key, each in mapping(value).items()
+        intern(key): intern(each if isinstance(each, str) else str(each))
+        for key, each in mapping(value).items()
+        if isinstance(each, _SCALAR)
     }
 
 
@@ -78,7 +82,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class KubeNode:
-    """A Node; `conditions`, `capacity` and `allocatable` are None where the object has none or one of the wrong type."""
+    """A Node; `conditions`, `capacity` and `allocatable` are None where the object has none of the right type."""
 
     name: str
     labels: dict[str, str]
@@ -119,7 +123,11 @@ def gpu_resources(value: Any) -> dict[str, str] | None:
     """The GPU resources of a capacity or allocatable map."""
     if not isinstance(value, dict):
         return None
-    return {intern(key): str(amount) for key, amount in value.items() if GPU_RESOURCE.match(key)}
+    return {
+        intern(key): str(amount)
+        for key, amount in value.items()
+        if GPU_RESOURCE.match(key) and isinstance(amount, _SCALAR)
+    }
 
 
 def _managed_since(meta: Json) -> dict[str, str]:
@@ -150,7 +158,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A Pod as far as GPUs, health and drains go; `requests` counts GPU devices (init containers included as the API does)."""
+    """A Pod as far as GPUs, health and drains go; `requests` counts GPU devices as the API does."""
 
     name: str
     namespace: str

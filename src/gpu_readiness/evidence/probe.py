@@ -1,7 +1,8 @@
 """`probe.json`: what NVML and the host's own files say about one node (schema `gpu-readiness.probe/v1`).
 
-A field is a plain value, or an object ``{"state": "unsupported" | "denied" | "broken" | "absent", "detail": …}``: a driver call
-that failed is data, not a hole. GPU field names are those of `gpu_readiness.evidence.smi.FIELDS`, and more.
+A field is a plain value, or an object ``{"state": "unsupported" | "denied" | "broken" | "absent", "detail": …}``: a
+driver call that failed is data, not a hole. GPU field names are those of `gpu_readiness.evidence.smi.FIELDS`, and
+more.
 """
 
 from __future__ import annotations

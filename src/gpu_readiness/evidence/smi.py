@@ -1,7 +1,7 @@
 """`nvidia-smi -q -x`: every driver generation, and the text that the driver's tools print instead of XML.
 
-Elements have moved between generations (throttle and event reasons, `power_readings` and `gpu_power_readings`); `FIELDS`
-lists for each field the places it was ever seen in, newest first.
+Elements have moved between generations (throttle and event reasons, `power_readings` and `gpu_power_readings`);
+`FIELDS` lists for each field the places it was ever seen in, newest first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ _UNSUPPORTED = frozenset(
 )
 _DENIED = frozenset({"insufficient permissions", "[insufficient permissions]"})
 _BROKEN = re.compile(
-    r"^\[?(err!?|unknown error|gpu is lost|gpu requires reset|reset required|unknown|insufficient power.*|gpu has fallen.*)\]?$",
+    r"^\[?(err!?|unknown|unknown error|gpu is lost|gpu requires reset|reset required"
+    r"|insufficient power.*|gpu has fallen.*)\]?$",
     re.IGNORECASE,
 )
 _LOST = re.compile(r"gpu is lost|requires reset|reset required|fallen off", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """A snapshot on disk: a directory of raw artefacts, or an archive of one, from whoever sent it.
 
-Nothing outside of the directory is ever read: links are refused, a node's name is only ever compared with the names of the
-directories that are there, and every size is bounded.
+Nothing outside of the directory is ever read: links are refused, a node's name is only ever compared with the names
+of the directories that are there, and every size is bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.verdict import Reason
@@ -27,6 +27,15 @@ MAX_ARCHIVE = 16 << 30
 MAX_GROWTH = 300
 FREE_GROWTH = 256 << 20
 MAX_MEMBERS = 1_000_000
+#: Bytes of a header that goes on in blocks of its own (long names); tarfile keeps all of it in memory.
+MAX_HEADER = 1 << 20
+_LONG_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 class SnapshotError(ValueError):
@@ -39,10 +48,7 @@ class Snapshot:
     def __init__(self, root: Path, name: str) -> None:
         self.root = root
         self.name = name
-        places = root / "nodes"
-        self._node_dirs = {
-            place.name for place in (places.iterdir() if _is_directory(places) else ()) if _is_directory(place)
-        }
+        self._node_dirs = {place.name for place in _entries(root / "nodes") if _is_directory(place)}
 
     @property
     def node_dirs(self) -> frozenset[str]:
@@ -76,10 +82,10 @@ class Snapshot:
 
     def workloads(self, node: str) -> list[str]:
         """Names of the workloads that left artefacts on a node."""
-        place = self.root / "nodes" / node / "workloads"
-        if node not in self._node_dirs or not _is_directory(place):
+        if node not in self._node_dirs:
             return []
-        return sorted({each.name.removesuffix(".error").rsplit(".", 1)[0] for each in place.iterdir()})
+        entries = _entries(self.root / "nodes" / node / "workloads")
+        return sorted({each.name.removesuffix(".error").rsplit(".", 1)[0] for each in entries})
 
     def _read(self, folder: Path, name: str, limit: int, *, tail: bool = False) -> bytes:
         self._raise_recorded(folder / f"{name}.error", name)
@@ -105,12 +111,13 @@ class Snapshot:
         if mode is None:
             return
         reason, message = Reason.UNPARSABLE, f"{name}.error is no JSON object with a reason"
-        if stat.S_ISREG(mode) and place.stat().st_size < 1 << 20:
+        if stat.S_ISREG(mode):
             try:
-                record = json.loads(place.read_bytes())
+                with place.open("rb") as file:
+                    record = json.loads(file.read(1 << 20))
                 reason = Reason(record["reason"])
                 message = str(record.get("message", ""))[:1000]
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 pass
         raise Unmeasured(reason, message, name)
 
@@ -125,6 +132,14 @@ def _mode(place: Path) -> int | None:
 def _is_directory(place: Path) -> bool:
     mode = _mode(place)
     return mode is not None and stat.S_ISDIR(mode)
+
+
+def _entries(place: Path) -> list[Path]:
+    """What is in a directory; nothing if it is none."""
+    try:
+        return list(place.iterdir()) if _is_directory(place) else []
+    except OSError as problem:
+        raise SnapshotError(f"snapshot: {place} cannot be listed: {problem.strerror}") from None
 
 
 @contextmanager
@@ -149,9 +164,10 @@ def open_snapshot(path: Path) -> Iterator[Snapshot]:
 
 def _snapshot(root: Path, name: str) -> Snapshot:
     if _mode(root / "cluster" / "nodes.json") is None:
-        there = sorted(each.name for each in root.iterdir())[:6]
+        there = sorted(each.name for each in _entries(root))[:6]
         raise SnapshotError(
-            f"snapshot {name}: no cluster/nodes.json, the one file that has to be there; found {', '.join(there) or 'nothing'}"
+            f"snapshot {name}: no cluster/nodes.json, the one file that has to be there; "
+            f"found {', '.join(there) or 'nothing'}"
         )
     return Snapshot(root, name)
 
@@ -167,10 +183,10 @@ def _top(scratch: Path) -> Path:
 def _unpack(path: Path, scratch: Path) -> None:
     total = members = 0
     try:
-        with _open_archive(path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        with _open_archive(path) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
                 members += 1
-                total += max(0, member.size)
+                total += max(0, member.size) + tarfile.BLOCKSIZE
                 _refuse(path, member, total, members)
                 if member.isdir():
                     continue
@@ -184,6 +200,28 @@ def _unpack(path: Path, scratch: Path) -> None:
         if isinstance(problem, SnapshotError):
             raise
         raise SnapshotError(f"snapshot {path}: no readable archive ({str(problem)[:120]})") from None
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header is bounded; where headers break off is not the end, as it would be for tarfile."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header.
+
+        Raises:
+            ReadError: cut off, damaged, or too long.
+            HeaderError: the end of the archive.
+        """
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as problem:
+            if buf.count(0) == tarfile.BLOCKSIZE:
+                raise
+            raise tarfile.ReadError(f"cut off or damaged: {problem}") from None
+        if found.type in _LONG_HEADERS and found.size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {found.size >> 20} MiB")
+        return found
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from gpu_readiness.standard import Standard
 
 _APP, _NAME, _K8S = "app", "app.kubernetes.io/name", "k8s-app"
 
-#: The labels by which each component's pods are found, whatever namespace they are in. Sources: the operator's manifests,
+#: The labels by which each component's pods are found, whatever namespace they are in. Sources: the operator's
+#: manifests,
 #: the Helm charts of the device plugin, GFD, the exporter and the DRA driver, GKE's and EKS' add-ons.
 SELECTORS: dict[str, tuple[tuple[str, str], ...]] = {
     "driver": (

@@ -12,7 +12,8 @@ from gpu_readiness.standard import Expected, Standard
 from gpu_readiness.verdict import Reason
 
 #: Streaming multiprocessors of a MIG slice and of the profiles that are no multiple of it, by architecture generation.
-#: Source: NVIDIA MIG user guide, tables of profiles for A100, H100 and B200; read off real MIG captures for A100 and H100.
+#: Source: NVIDIA MIG user guide, tables of profiles for A100, H100 and B200; read off real MIG captures for A100 and
+#: H100.
 _SLICE_SMS = {"ampere": 14, "hopper": 16, "blackwell": 18}
 _ODD_SMS = {("hopper", 3): 60, ("hopper", 7): 132, ("blackwell", 3): 70, ("blackwell", 7): 148}
 _PROFILE = re.compile(r"^(\d)g\.(\d+)gb")
@@ -41,8 +42,8 @@ def wanted_layout(standard: Standard, gpu: Gpu) -> list[str] | None:
 def mig_layout(gpu: Gpu, wanted: list[str]) -> list[str]:
     """The profiles of the MIG devices that exist, sorted.
 
-    The XML names no profile; memory and multiprocessors tell which one a device is, and where two are alike (3g and 4g of
-    Hopper have the same memory), the one that the layout still waits for is meant.
+    The XML names no profile; memory and multiprocessors tell which one a device is, and where two are alike (3g and
+    4g of Hopper have the same memory), the one that the layout still waits for is meant.
     """
     waiting = Counter(wanted)
     found = []
@@ -115,7 +116,7 @@ def volatile_limit(gpu: Gpu) -> Expected | int:
 
 
 def repairs_by(gpu: Gpu, kind: str) -> bool:
-    """Whether this GPU repairs its memory by `row-remap` or `page-retirement`: by the standard, else by what it answers.
+    """Whether this GPU repairs its memory by `row-remap` or `page-retirement`, by the standard or by its answers.
 
     A GPU in MIG mode does not show remapped rows; the exporter's metric stands in (telemetry.health).
     """
@@ -165,15 +166,15 @@ def odd_ones_out(node: Node, field: str) -> Iterator[tuple[Gpu, str, str]]:
 
 
 def _is_spare_part(value: str, usual: str) -> bool:
-    """Whether a board part number is NVIDIA's service number (965-…) of the same board (seen on a healthy H100 node)."""
+    """Whether a board part number is NVIDIA's service number (965-…) of the same board, as healthy nodes have."""
     return value.startswith("965-") and value.split("-")[1:2] == usual.split("-")[1:2]
 
 
 def idle_gpus(node: Node) -> list[tuple[Gpu, Expected]]:
     """GPUs that no pod can be holding, with the memory (MiB) each may use.
 
-    The exporter's pod labels say which GPU a pod holds. Where they do not, as many GPUs as pods hold are given the benefit
-    of the doubt, the busiest first.
+    The exporter's pod labels say which GPU a pod holds. Where they do not, as many GPUs as pods hold are given the
+    benefit of the doubt, the busiest first.
 
     Raises:
         Unmeasured: pods could not be listed.
@@ -192,8 +193,8 @@ def idle_gpus(node: Node) -> list[tuple[Gpu, Expected]]:
 def thermal_limit(gpu: Gpu) -> tuple[str, Reading, Expected]:
     """The reading that tells how hot a GPU is, and what it has to be.
 
-    Newer parts give the margin to the limit (°C), which has to be above the margin at which they slow down; older ones a
-    temperature and the threshold of slowdown.
+    Newer parts give the margin to the limit (°C), which has to be above the margin at which they slow down; older
+    ones a temperature and the threshold of slowdown.
     """
     margin, least = gpu.read("temperature.margin"), gpu.read("temperature.slowdown-margin")
     if margin.there and least.there:

@@ -24,7 +24,7 @@ def required_metrics(standard: Standard) -> list[str]:
 
 
 def missing_metrics(node: Node, standard: Standard) -> Iterator[tuple[str, str, str]]:
-    """Required metrics that a GPU lacks: UUID, metric and what is there instead; old and new DCGM names count as one."""
+    """Required metrics that a GPU lacks: UUID, metric and what is there; old and new DCGM names count as one."""
     for uuid, gpu in node.exporter.gpus.items():
         for name in required_metrics(standard):
             values = gpu.metrics.get(name, ())

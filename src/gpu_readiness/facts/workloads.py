@@ -40,7 +40,7 @@ def judge_workload(node: Node, standard: Standard, name: str) -> None:
 
 def _figures(node: Node, standard: Standard, name: str, source: str) -> None:
     outcome = node.workload(name).outcome
-    wanted = {figure: each for figure, each in standard.workload.get(name, {}).items()}
+    wanted = dict(standard.workload.get(name, {}))
     for hardware in standard.hardware:
         for figure, each in hardware.workload.get(name, {}).items():
             wanted.setdefault(figure, each)

@@ -1,7 +1,7 @@
 """The pytest plugin: options, and the hooks that hand over to the engine once it is asked for.
 
-This module is imported in every pytest run of whoever installed the package, so it imports nothing but pytest; without a
-readiness option it registers nothing and changes nothing.
+This module is imported in every pytest run of whoever installed the package, so it imports nothing but pytest;
+without a readiness option it registers nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "metavar": "NAME|FILE|DIR",
             "action": "append",
             "default": [],
-            "help": "node standard: a shipped name, a YAML file or a folder of them; repeatable (default: by GPU product)",
+            "help": "node standard: a shipped name, a YAML file or a folder; repeatable (default: by GPU product)",
         },
     ),
     (

@@ -32,7 +32,7 @@ class CheckKind:
 
 
 class ReadinessItem(pytest.Item):
-    """A check on a node. Running it looks its result up; the node is judged when the first of its results is asked for."""
+    """A check on a node. Running it looks its result up; the node is judged when its first result is asked for."""
 
     def __init__(self, *, kind: CheckKind, node: str, engine: Engine, **values: Any) -> None:
         super().__init__(**values)
@@ -43,7 +43,7 @@ class ReadinessItem(pytest.Item):
         self.extra_keyword_matches = kind.words
 
     @property
-    def keywords(self) -> dict[str, Any]:  # type: ignore[override]
+    def keywords(self) -> dict[str, Any]:
         """Names that other plugins look for; made when asked for, because hardly anybody asks."""
         return {self.name: self, **{mark.name: mark for mark in self.own_markers}}
 
@@ -74,7 +74,7 @@ class ReadinessItem(pytest.Item):
         result = self.result()
         stop = time.time()
         outcome, phase = outcome_of(result)
-        report = pytest.TestReport(
+        return pytest.TestReport(
             nodeid=getattr(self, "id", self.nodeid),  # newer pytest takes its own form and need not parse it
             location=(*self.kind.location, self.name),
             keywords={},
@@ -88,12 +88,12 @@ class ReadinessItem(pytest.Item):
             # pytest leaves reports with this attribute out of its FAILURES section; the summary shows them by node.
             _pdbshown=True,
         )
-        return report
 
 
 def outcome_of(result: Result) -> tuple[Outcome, Phase]:
-    """How a result looks to pytest and every plugin that listens: an error is a failed setup, all that is not a measured
-    pass and no failure is skipped.
+    """How a result looks to pytest and every plugin that listens.
+
+    An error is a failed setup; whatever is neither a measured pass nor a failure is skipped.
     """
     if result.verdict is Verdict.PASS:
         return "passed", "call"

@@ -50,7 +50,8 @@ class ReadinessSession:
         if config.option.verbose <= 0:  # the summary by node says it all; a line for every item would bury it
             config.option.reportchars = "".join(each for each in config.option.reportchars if each not in "fE")
 
-    # --- start and collection ------------------------------------------------------------------------------------------
+    # --- start and collection
+    # ------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -137,7 +138,8 @@ class ReadinessSession:
         if self.engine is not None:
             self.engine.plan_for(filter(None, map(_check_of, session.items)), self._left_out)
 
-    # --- running -------------------------------------------------------------------------------------------------------
+    # --- running
+    # -------------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -212,7 +214,8 @@ class ReadinessSession:
         word = word_of(result)
         return word, "", word.upper() if self.config.option.verbose > 0 else ""
 
-    # --- the end -------------------------------------------------------------------------------------------------------
+    # --- the end
+    # -------------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -246,7 +249,8 @@ class ReadinessSession:
             self.engine.close()
         self._exit.close()
 
-    # --- progress ------------------------------------------------------------------------------------------------------
+    # --- progress
+    # ------------------------------------------------------------------------------------------------------
 
     def _draw_progress(self) -> None:
         now = time.monotonic()
@@ -287,8 +291,8 @@ def _settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError(f"--readiness-min-coverage: {coverage:g} is no percentage from 0 to 100")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
-            "-n: a readiness run reads the evidence once and judges it in one process, so xdist would only read it again; "
-            "leave -n away, or give -n 0"
+            "-n: a readiness run reads the evidence once and judges it in one place, "
+            "so xdist would only read it again; leave -n away, or give -n 0"
         )
     return Settings(
         gate=config.getoption("--readiness-gate"),

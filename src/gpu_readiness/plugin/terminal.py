@@ -87,8 +87,8 @@ def _findings(out: pytest.TerminalReporter, result: Result, names: dict[str, str
         subjects = ", ".join(names.get(each.subject, clean(each.subject)) for each in found if each.subject != node)
         where = f" {_shorten(subjects)}:" if subjects else ""
         out.write_line(
-            f"    {result.check}{grade}{waived}:{where} {clean(field)}: expected {clean(expected)}, observed {clean(observed)}"
-            f"  ({clean(found[0].source)})"
+            f"    {result.check}{grade}{waived}:{where} {clean(field)}: "
+            f"expected {clean(expected)}, observed {clean(observed)}  ({clean(found[0].source)})"
         )
         if hint:
             out.write_line(f"        → {clean(hint)}")
@@ -122,16 +122,16 @@ def _groups(out: pytest.TerminalReporter, troubled: Sequence[tuple[NodeReport, l
     for (verdict, check), members in sorted(groups.items(), key=lambda each: (rank[each[0][0]], -len(each[1]))):
         names = ", ".join(clean(node.name) for node, _ in members[:MAX_NAMES])
         more = f" and {len(members) - MAX_NAMES} more" if len(members) > MAX_NAMES else ""
-        out.write_line(
-            f"{_GLYPHS[verdict]} {len(members)} node{'s' if len(members) > 1 else ''} {verdict.value}: {check}: {names}{more}",
-            **_COLOURS[verdict],
-        )
+        count = f"{len(members)} node{'s' if len(members) > 1 else ''}"
+        line = f"{_GLYPHS[verdict]} {count} {verdict.value}: {check}: {names}{more}"
+        out.write_line(line, **_COLOURS[verdict])
         node, own = members[0]
         example = next((each for each in own if each.check == check), None)
         if example is not None and example.findings:
             first = example.findings[0]
             out.write_line(
-                f"    for example {clean(first.field)}: expected {clean(first.expected)}, observed {clean(first.observed)}"
+                f"    for example {clean(first.field)}: "
+                f"expected {clean(first.expected)}, observed {clean(first.observed)}"
             )
         elif example is not None:
             out.write_line(f"    for example {example.verdict.value} ({example.reason}): {clean(example.detail)}")
@@ -146,7 +146,8 @@ def _bottom_line(report: Report) -> str:
     nodes, gpus, checks = report.coverage_nodes, report.coverage_gpus, report.coverage_checks
     return (
         f"{report.word.value} {depth}: {counts or 'no node'}; measured {nodes.done}/{nodes.planned} nodes, "
-        f"{gpus.done}/{gpus.planned} GPUs, {checks.done}/{checks.planned} checks ({_percent(checks.percent)}); exit {report.exit_code}"
+        f"{gpus.done}/{gpus.planned} GPUs, {checks.done}/{checks.planned} checks "
+        f"({_percent(checks.percent)}); exit {report.exit_code}"
     )
 
 

@@ -110,7 +110,7 @@ def _from_mapping(written: Mapping[object, object], order: Order) -> Expected:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def _cached(value: object, order: Order) -> Expected:
     return _compiled(value, order)
 
