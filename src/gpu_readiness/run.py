@@ -108,7 +108,10 @@ class Engine:
         by_standard = set(self.library.named_nodes())
         candidates = {name for name, node in self.cluster.nodes.items() if is_gpu_node(node)}
         candidates |= self.cluster.nodes_with_slices() | self.snapshot.node_dirs | by_standard
-        selection = Selection.parse(self.settings.nodes)
+        try:
+            selection = Selection.parse(self.settings.nodes)
+        except ValueError as problem:
+            raise UsageProblem(str(problem)) from None
         chosen = sorted(name for name in candidates if selection.takes(name, self._labels(name)))
         if not chosen:
             seen = len(self.cluster.nodes)

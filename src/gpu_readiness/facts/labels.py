@@ -128,7 +128,7 @@ def _product(node: Node, standard: Standard, first: Gpu, single: bool) -> Iterat
 def _amounts(labels: dict[str, str], gpus: tuple[Gpu, ...], described: list[Gpu], single: bool) -> Iterator[LabelTruth]:
     says = labels.get("nvidia.com/gpu.count")
     devices = [device for gpu in gpus for device in gpu.mig_devices] if single else []
-    if says is not None:
+    if says is not None and len(described) == len(gpus):  # of two products GFD counts either
         should = len(devices) if single else len(described)
         yield LabelTruth("nvidia.com/gpu.count", str(should), says, says == str(should))
     says = labels.get("nvidia.com/gpu.memory")
