@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     )
     from gpu_readiness.facts.upgrade import eviction_obstacles, pods_on_drain, row_of, unplaceable
     from gpu_readiness.facts.workloads import judge_workload, serving_figure, serving_run
-    from gpu_readiness.node import Gpu, Node
+    from gpu_readiness.gpu import Gpu
+    from gpu_readiness.node import Node
     from gpu_readiness.standard import Expected, Standard
     from gpu_readiness.verdict import Finding, Reason, Severity, Verdict
 
@@ -115,7 +116,7 @@ _HOMES = {
     "pods_on_drain": "gpu_readiness.facts.upgrade",
     "row_of": "gpu_readiness.facts.upgrade",
     "unplaceable": "gpu_readiness.facts.upgrade",
-    "Gpu": "gpu_readiness.node",
+    "Gpu": "gpu_readiness.gpu",
     "Node": "gpu_readiness.node",
     "Expected": "gpu_readiness.standard",
     "Standard": "gpu_readiness.standard",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -37,17 +37,17 @@ _NODE_FIELDS = {
 _LABELS = ("nvidia.com/gpu.present", "nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
 
 
-def observe(node: Node) -> Mapping[str, object]:
-    """One node as `gpu_readiness.standard.learn` takes it; what could not be measured is None."""
+def observe(node: Node, labels: Iterable[str] = _LABELS) -> Mapping[str, object]:
+    """One node as `gpu_readiness.standard.learn` takes it, with these labels; what could not be measured is None."""
     found: dict[str, Any] = {"node": node.name}
     _driver(node, found)
     for path, field in _NODE_FIELDS.items():
         found[path] = _value(node, field)
     with suppress(Unmeasured):
-        labels = node.labels
-        found |= {f"label.{key}": labels[key] for key in _LABELS if key in labels}
+        own = node.labels
+        found |= {f"label.{key}": own[key] for key in labels if key in own}
         found["labels.taints"] = judged_taints(node) or None
-        found["mig.config"] = labels.get("nvidia.com/mig.config")
+        found["mig.config"] = own.get("nvidia.com/mig.config")
         found |= {f"allocatable.resources.{key}": amount for key, amount in quantities(node, "allocatable").items()}
     with suppress(Unmeasured):
         for name in SELECTORS:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -24,11 +24,14 @@ from gpu_readiness.evidence.snapshot import Snapshot
 from gpu_readiness.facts.workloads import judge_workload
 from gpu_readiness.judge import Judge
 from gpu_readiness.node import Node
-from gpu_readiness.report import CheckInfo, GpuInfo, NodeReport, Report, Run, Share, StandardInfo
+from gpu_readiness.observe import observe
+from gpu_readiness.report import CheckInfo, GpuInfo, Report, Run, StandardInfo
 from gpu_readiness.selection import Selection
 from gpu_readiness.standard import Library, NodeFacts, Standard
+from gpu_readiness.standard.consensus import consensus_paths, with_consensus
 from gpu_readiness.standard.detect import sharing_of, stack_of
-from gpu_readiness.verdict import ExitCode, Reason, Result, Severity, Verdict, exit_code, first_broken, node_verdict
+from gpu_readiness.summary import Judged, summarise
+from gpu_readiness.verdict import ExitCode, Result, Severity, Verdict, exit_code
 from gpu_readiness.workload import load_workloads
 
 GATES: Mapping[str, tuple[str, ...]] = {
@@ -38,6 +41,7 @@ GATES: Mapping[str, tuple[str, ...]] = {
 }
 #: Layers that a snapshot has only where somebody ran them.
 _BY_ARTEFACT = ("workload", "serving")
+_LABEL_PATH = "labels.required."
 
 
 class UsageProblem(ValueError):
@@ -56,16 +60,6 @@ class Settings:
     workloads: tuple[str, ...] = ()
     strict: bool = False
     min_coverage: float = 100.0
-
-
-@dataclass(slots=True)
-class Judged:
-    """What is kept of a node once it was judged."""
-
-    standard: StandardInfo | None = None
-    expected_gpus: int | None = None
-    gpus: tuple[GpuInfo, ...] = ()
-    results: dict[str, Result] = field(default_factory=dict)
 
 
 class Engine:
@@ -95,11 +89,12 @@ class Engine:
         self._left = sorted({name for node in self.nodes for name in snapshot.workloads(node)})
         self._kernel_logs = any(snapshot.has(node, "kernel.log") for node in self.nodes)
         self.checks: dict[str, Check] = {}
-        self.plan: dict[str, list[str]] = {}
+        self.plan: dict[str, dict[str, None]] = {}
         self._left_out: dict[str, list[str]] = {}
         self._external: set[str] = set()
         self._done: dict[str, Judged] = {}
         self._not_ready = 0
+        self._agreed: dict[str, Standard] = {}
         self._ahead: Ahead | None = None
 
     # --- choosing ----------------------------------------------------------------------------------------------------
@@ -176,11 +171,21 @@ class Engine:
         ]
 
     def plan_for(self, selected: Iterable[tuple[str, Check]], left_out: Iterable[tuple[str, Check]]) -> None:
-        """What is judged on which node, and what was deselected there."""
+        """What is judged on which node, and what was deselected there.
+
+        Raises:
+            UsageProblem: a check that somebody else runs would have two results for one node; one could hide the other.
+        """
         for node, check in selected:
-            self.plan.setdefault(node, []).append(check.id)
+            planned = self.plan.setdefault(node, {})
+            if check.id in planned and check.id in self._external:
+                raise UsageProblem(
+                    f"check {check.id}: has several results on node {node}, and a check has one; "
+                    "leave its parameters away, or make a check of each"
+                )
+            planned[check.id] = None
         for node, check in left_out:
-            if node in self.plan:
+            if check.id not in self.plan.get(node, {check.id: None}):
                 self._left_out.setdefault(node, []).append(check.id)
 
     # --- judging -----------------------------------------------------------------------------------------------------
@@ -192,6 +197,7 @@ class Engine:
     def _judged(self, name: str) -> Judged:
         if name not in self._done:
             if self._ahead is None:
+                self._find_consensus()
                 self._ahead = Ahead(list(self.plan), self._judge_node)
             judged: Judged | None = self._ahead.take(name)
             if judged is None:
@@ -236,8 +242,24 @@ class Engine:
     def node(self, name: str) -> Node:
         """A node with its evidence, and with the standard it is judged by."""
         node = Node(name, self.cluster, self.snapshot, self.depth, self.workloads)
-        node.bind(self.library.for_node(self._facts(node)))
+        standard = self.library.for_node(self._facts(node))
+        node.bind(self._agreed.get(standard.digest, standard) if standard is not None else None)
         return node
+
+    def _find_consensus(self) -> None:
+        """Where standards ask for consensus, look at all their nodes before the first is judged."""
+        if not self.library.asks_for_consensus():
+            return
+        fleets: dict[str, tuple[Standard, list[Mapping[str, object]]]] = {}
+        for name in self.nodes:
+            node = self.node(name)
+            paths = consensus_paths(node.standard) if node.has_standard else []
+            if paths:
+                labels = [path.removeprefix(_LABEL_PATH) for path in paths if path.startswith(_LABEL_PATH)]
+                seen = {key.replace("label.", _LABEL_PATH, 1): value for key, value in observe(node, labels).items()}
+                fleets.setdefault(node.standard.digest, (node.standard, []))[1].append(seen)
+            node.release()
+        self._agreed = {digest: with_consensus(standard, seen) for digest, (standard, seen) in fleets.items()}
 
     def _facts(self, node: Node) -> NodeFacts:
         products, devices, mig = _hardware(node)
@@ -268,68 +290,34 @@ class Engine:
 
     def report(self, *, forced_exit: int | None = None, others_failed: bool = False) -> Report:
         """The report of all nodes in the plan; what was planned and not judged is untested."""
-        order = sorted(self.checks.values(), key=lambda each: LAYERS.index(each.layer))
-        position = {check.id: index for index, check in enumerate(order)}
-        nodes, results = [], []
-        standards: dict[str, str] = {}
-        for name in sorted(self.plan):
-            judged = self._done.get(name) or Judged()
-            own = [
-                judged.results.get(id) or self._untested(name, id, Reason.MISSING, "the run ended before it")
-                for id in self.plan[name]
-            ]
-            own += [self._untested(name, id, Reason.NOT_SELECTED, "deselected") for id in self._left_out.get(name, ())]
-            own.sort(key=lambda each: position[each.check])
-            verdict = node_verdict(own)
-            if judged.standard is not None:
-                standards[judged.standard.name] = judged.standard.digest
-            nodes.append(
-                NodeReport(
-                    name,
-                    judged.standard.name if judged.standard is not None else "none",
-                    verdict,
-                    first_broken(own, verdict),
-                    self.depth.label,
-                    judged.gpus,
-                    judged.expected_gpus,
-                )
-            )
-            results += own
-        code, shares = self._exit(nodes, results)
-        if others_failed and code == ExitCode.READY:
-            code = ExitCode.NOT_READY
-        return Report(
-            run=self._run(standards),
-            exit_code=code if forced_exit is None else forced_exit,
-            checks={
-                check.id: CheckInfo(check.layer, check.severity, check.title) for check in order if self.planned(check)
-            },
-            nodes=nodes,
-            results=results,
-            coverage_nodes=shares[0],
-            coverage_gpus=shares[1],
-            coverage_checks=shares[2],
-        )
-
-    def _untested(self, node: str, id: str, reason: Reason, detail: str) -> Result:
-        return Result(node, id, Verdict.UNTESTED, self.checks[id].severity, reason, detail)
-
-    def _exit(self, nodes: Sequence[NodeReport], results: Sequence[Result]) -> tuple[int, tuple[Share, Share, Share]]:
-        planned = [each for each in results if each.planned]
-        measured = sum(1 for each in planned if each.measured)
-        checks = Share(measured, len(planned))
-        seen_nodes = Share(sum(1 for node in nodes if node.verdict != "unknown"), len(nodes))
-        wanted = sum(max(node.expected_gpus or 0, len(node.gpus)) for node in nodes)
-        gpus = Share(sum(len(node.gpus) for node in nodes if node.verdict != "unknown"), wanted)
+        found = summarise(self._done, self.plan, self._left_out, self._checks_in_order(), self.depth.label)
         code = exit_code(
-            (node.verdict for node in nodes),
-            covered=checks.percent,
+            (node.verdict for node in found.nodes),
+            covered=found.checks.percent,
             min_coverage=self.settings.min_coverage,
             strict=self.settings.strict,
         )
-        return code, (seen_nodes, gpus, checks)
+        if others_failed and code == ExitCode.READY:
+            code = ExitCode.NOT_READY
+        return Report(
+            run=self._run(found.standards),
+            exit_code=code if forced_exit is None else forced_exit,
+            checks={
+                check.id: CheckInfo(check.layer, check.severity, check.title)
+                for check in self._checks_in_order()
+                if self.planned(check)
+            },
+            nodes=found.nodes,
+            results=found.results,
+            coverage_nodes=found.seen,
+            coverage_gpus=found.gpus,
+            coverage_checks=found.checks,
+        )
 
-    def _run(self, standards: Mapping[str, str]) -> Run:
+    def _checks_in_order(self) -> list[Check]:
+        return sorted(self.checks.values(), key=lambda each: LAYERS.index(each.layer))
+
+    def _run(self, standards: tuple[StandardInfo, ...]) -> Run:
         return Run(
             id=secrets.token_hex(6),
             started=_rfc3339(self.started),
@@ -339,7 +327,7 @@ class Engine:
             source_kind="snapshot",
             source_name=Path(self.snapshot.name).name,
             version=__version__,
-            standards=tuple(StandardInfo(name, digest) for name, digest in sorted(standards.items())),
+            standards=standards,
         )
 
 

@@ -31,11 +31,14 @@ class Selection:
         if not text:
             return cls()
         if not re.search(r"[=!(]", text):
-            return cls(names=tuple(part.strip() for part in text.split(",") if part.strip()))
+            names = tuple(part.strip() for part in text.split(",") if part.strip())
+            if not names:
+                raise ValueError(f"--readiness-nodes: {text!r} names no node")
+            return cls(names=names)
         terms, position = [], 0
         while position < len(text):
             match = _TERM.match(text, position)
-            if match is None or match.end() == position:
+            if match is None or (match["key"].startswith("!") and (match["op"] or match["set"])):
                 rest = text[position : position + 20]
                 raise ValueError(f"--readiness-nodes: {text!r} is no label selector at {rest!r}; write key=value")
             key = match["key"].strip()

@@ -97,6 +97,10 @@ class Subject:
             expected = Expected.of(expected)
         outcome = self.outcome
         weight = Severity(severity) if severity else expected.severity or outcome.severity
+        if expected.is_consensus:
+            said = f"{self.label}: {field}: no consensus; it needs three nodes of this standard, and a majority"
+            outcome.unmeasured.append((weight, Reason.NO_STANDARD, said))
+            return False
         if reading.state is State.PRESENT:
             if expected.is_any or expected.accepts(reading.value):
                 outcome.measured += 1

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gpu_readiness.evidence.reading import Reading, State, Unmeasured
-from gpu_readiness.node import Gpu, MigInstance, Node
+from gpu_readiness.gpu import Gpu, MigInstance
+from gpu_readiness.node import Node
 from gpu_readiness.standard import Expected, Standard
 from gpu_readiness.verdict import Reason
 

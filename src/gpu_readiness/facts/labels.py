@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from gpu_readiness.evidence import kube
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.facts.gpus import has_no_mig, mig_layout, wanted_layout
-from gpu_readiness.node import Gpu, Node
+from gpu_readiness.gpu import Gpu
+from gpu_readiness.node import Node
 from gpu_readiness.standard import Standard
 
 PREFIX = "nvidia.com/"

@@ -27,7 +27,8 @@ class CheckKind:
         self.check = check
         code = getattr(check.function, "__code__", None)
         self.location = (path, code.co_firstlineno - 1 if code is not None else 0)
-        self.markers = [getattr(pytest.mark, check.layer).mark, getattr(pytest.mark, check.severity.value).mark]
+        layer, severity = getattr(pytest.mark, check.layer), getattr(pytest.mark, check.severity.value)
+        self.markers = [layer.mark, severity.mark, *marks_of(check)]
         self.words = {check.id, check.layer}
 
 
@@ -90,6 +91,11 @@ class ReadinessItem(pytest.Item):
         )
 
 
+def marks_of(check: Check) -> list[pytest.Mark]:
+    """The marks that the check's author gave it."""
+    return getattr(check.function, "pytestmark", [])
+
+
 def outcome_of(result: Result) -> tuple[Outcome, Phase]:
     """How a result looks to pytest and every plugin that listens.
 
@@ -129,8 +135,14 @@ def shown(node: str) -> str:
 
 
 def items_of(collector: pytest.Collector, name: str, kind: CheckKind, engine: Engine) -> list[ReadinessItem]:
-    """The items of one check: one for each node."""
+    """The items of one check: one for each node.
+
+    The node id is given as text: newer pytest then takes it apart as it does those of its cache, so that --lf knows it.
+    """
+    names = {node: f"{name}[{shown(node)}]" for node in engine.nodes}
     return [
-        ReadinessItem.from_parent(collector, name=f"{name}[{shown(node)}]", kind=kind, node=node, engine=engine)
-        for node in engine.nodes
+        ReadinessItem.from_parent(
+            collector, name=item, nodeid=f"{collector.nodeid}::{item}", kind=kind, node=node, engine=engine
+        )
+        for node, item in names.items()
     ]

@@ -11,20 +11,32 @@ from typing import Any
 import pytest
 
 from gpu_readiness.declaration import LAYERS, Check, Outcome, declared
+from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.evidence.snapshot import SnapshotError, open_snapshot
 from gpu_readiness.node import Node
 from gpu_readiness.plugin import terminal
-from gpu_readiness.plugin.items import CheckKind, ReadinessItem, items_of, longrepr_of, outcome_of, shown, word_of
+from gpu_readiness.plugin.items import (
+    CheckKind,
+    ReadinessItem,
+    items_of,
+    longrepr_of,
+    marks_of,
+    outcome_of,
+    shown,
+    word_of,
+)
 from gpu_readiness.report import Report
 from gpu_readiness.reports import ReportError, write_all
 from gpu_readiness.reports.text import clean
 from gpu_readiness.run import Engine, Settings, UsageProblem, no_garbage_collection
 from gpu_readiness.standard import StandardError
-from gpu_readiness.verdict import Result, Severity
+from gpu_readiness.verdict import Reason, Result, Severity
 from gpu_readiness.workload import WorkloadError
 
 #: Arguments of a check that the engine gives; a check that asks for more is an ordinary test with these as fixtures.
 ENGINE_ARGUMENTS = frozenset({"node", "standard", "cluster"})
+#: Marks that pytest's own way of running a test acts on; a check that has one is an ordinary test, too.
+ACTING_MARKS = frozenset({"parametrize", "skip", "skipif", "usefixtures", "xfail"})
 _NODE: pytest.StashKey[Node] = pytest.StashKey()
 #: Seconds between two drawings of the progress line.
 _REDRAW = 0.1
@@ -81,7 +93,8 @@ class ReadinessSession:
         check = declared(obj)
         if check is None or self.engine is None:
             return None
-        external = not set(check.parameters) <= ENGINE_ARGUMENTS
+        marks = {mark.name for mark in (*marks_of(check), *collector.iter_markers())}
+        external = not set(check.parameters) <= ENGINE_ARGUMENTS or not marks.isdisjoint(ACTING_MARKS)
         try:
             self.engine.register(check, external=external)
         except UsageProblem as problem:
@@ -135,8 +148,13 @@ class ReadinessSession:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """What was collected and selected is the plan."""
-        if self.engine is not None:
+        if self.engine is None:
+            return
+        try:
             self.engine.plan_for(filter(None, map(_check_of, session.items)), self._left_out)
+        except UsageProblem as problem:
+            self.engine.plan.clear()
+            raise pytest.UsageError(clean(str(problem))) from None
 
     # --- running
     # -------------------------------------------------------------------------------------------------------
@@ -191,7 +209,7 @@ class ReadinessSession:
         if call.when == "call" or (call.when == "setup" and call.excinfo is not None):
             name, check = found
             problem = call.excinfo.value if call.excinfo is not None else None
-            result = self.engine.judge_external(name, check, item.stash.get(_NODE, None), problem)
+            result = self.engine.judge_external(name, check, item.stash.get(_NODE, None), _in_our_words(problem))
             report.outcome, _ = outcome_of(result)
             if report.outcome != "failed":
                 report.longrepr = longrepr_of(result, (str(item.path), 0)) if report.outcome == "skipped" else None
@@ -212,7 +230,8 @@ class ReadinessSession:
         if not isinstance(result, Result):
             return None
         word = word_of(result)
-        return word, "", word.upper() if self.config.option.verbose > 0 else ""
+        summing_up = self.report is not None
+        return word, "", word.upper() if summing_up or self.config.option.verbose > 0 else ""
 
     # --- the end
     # -------------------------------------------------------------------------------------------------------
@@ -222,7 +241,14 @@ class ReadinessSession:
         """Write the reports and set the exit status that the nodes deserve."""
         self._draw("")
         engine = self.engine
-        if engine is None or not engine.plan or self.config.option.collectonly:
+        option = self.config.option
+        if (
+            engine is None
+            or not engine.plan
+            or option.collectonly
+            or option.showfixtures
+            or option.show_fixtures_per_test
+        ):
             self._exit.close()
             return
         own = exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
@@ -232,13 +258,15 @@ class ReadinessSession:
             self.written = write_all(self.report, Path(self.config.getoption("--readiness-output")))
         except ReportError as problem:
             self.problem = str(problem)
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            session.exitstatus = self.report.exit_code = pytest.ExitCode.USAGE_ERROR
         self._exit.close()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """The nodes that are not ready, then one line that says it all."""
-        if self.report is not None:
-            terminal.write(terminalreporter, self.report, self.written, brief=self.config.option.verbose < 0)
+        if self.report is not None and self.engine is not None:
+            judged, _ = self.engine.progress()
+            brief = self.config.option.verbose < 0 or not judged
+            terminal.write(terminalreporter, self.report, self.written, brief=brief)
         if self.problem:
             terminalreporter.write_line(f"ERROR: {clean(self.problem)}", red=True)
 
@@ -280,9 +308,16 @@ def _check_of(item: pytest.Item) -> tuple[str, Check] | None:
     return callspec.params["readiness_node_name"], check
 
 
+def _in_our_words(problem: BaseException | None) -> BaseException | None:
+    """What pytest.skip and pytest.fail mean for a check: it did not look, and it found something."""
+    if isinstance(problem, pytest.skip.Exception):
+        return Unmeasured(Reason.MISSING, f"skipped: {problem.msg}")
+    return AssertionError(problem.msg) if isinstance(problem, pytest.fail.Exception) else problem
+
+
 def _settings(config: pytest.Config) -> Settings:
     layers = config.getoption("--readiness-layers")
-    chosen = tuple(part.strip() for part in layers.split(",") if part.strip()) if layers is not None else None
+    chosen = tuple(part.strip() for part in layers.split(",")) if layers is not None else None
     for layer in chosen or ():
         if layer not in LAYERS:
             raise pytest.UsageError(f"--readiness-layers: {clean(layer)!r} is no layer; layers are {', '.join(LAYERS)}")

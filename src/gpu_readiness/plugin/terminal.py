@@ -10,6 +10,7 @@ import pytest
 
 from gpu_readiness.report import NodeReport, Report
 from gpu_readiness.reports.text import clean
+from gpu_readiness.summary import NEVER_REACHED
 from gpu_readiness.verdict import Finding, NodeVerdict, Result, Severity, Verdict
 
 #: Nodes that are shown one by one; beyond that they are grouped by their first broken link.
@@ -41,6 +42,7 @@ def _nodes(out: pytest.TerminalReporter, report: Report) -> None:
         return
     rank = {verdict: index for index, verdict in enumerate(NodeVerdict)}
     troubled.sort(key=lambda each: (rank[each[0].verdict], each[0].name))
+    out.ensure_newline()
     out.section("GPU node readiness")
     if len(troubled) <= MAX_NODES:
         for node, own in troubled:
@@ -72,12 +74,12 @@ def _node(out: pytest.TerminalReporter, node: NodeReport, own: Sequence[Result])
         if result.verdict is Verdict.FAIL or result.verdict is Verdict.WAIVED:
             _findings(out, result, names, node.name)
         elif result.planned and not result.measured:
-            if result.reason == "blocked":
+            if result.reason == "blocked" or result.detail == NEVER_REACHED:
                 blocked[result.detail] += 1
             else:
                 out.write_line(f"    {result.check}: {result.verdict.value} ({result.reason}): {clean(result.detail)}")
     for detail, count in blocked.items():
-        out.write_line(f"    {count} check{'s' if count > 1 else ''} untested: {detail}")
+        out.write_line(f"    {count} check{'s' if count > 1 else ''} untested: {clean(detail)}")
 
 
 def _findings(out: pytest.TerminalReporter, result: Result, names: dict[str, str], node: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpu_readiness.standard.consensus import consensus_paths
 from gpu_readiness.standard.errors import StandardError, did_you_mean
 from gpu_readiness.standard.match import NodeFacts, specificity
 from gpu_readiness.standard.model import Body, Document, HardwareEntry, Standard, find_entry
@@ -57,6 +58,10 @@ class Library:
     def names(self) -> tuple[str, ...]:
         """All that can be extended or asked for."""
         return tuple(sorted(self._documents))
+
+    def asks_for_consensus(self) -> bool:
+        """Whether any of the given standards, or what it extends, has to look at a whole fleet."""
+        return any(consensus_paths(self.get(document.name)) for document in self._given)
 
     def named_nodes(self) -> tuple[str, ...]:
         """Nodes that the given standards name in full: they are to be judged even if nothing else knows of them."""

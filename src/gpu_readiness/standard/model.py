@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -108,6 +108,12 @@ class Standard(Body):
 
     _entries: dict[tuple[str | None, str | None], HardwareEntry | None] = PrivateAttr(default_factory=dict)
     _gpus: dict[str, GpuStandard] = PrivateAttr(default_factory=dict)
+
+    def with_sections(self, sections: Mapping[str, Any]) -> Standard:
+        """The same standard with other sections."""
+        other = self.model_copy(update=dict(sections))
+        other._entries, other._gpus = {}, {}
+        return other
 
     def entry_for(self, product: str | None, device_id: str | None) -> HardwareEntry | None:
         """The hardware of a GPU: by NVML's name or the GFD label, else by PCI device id (`2330` or `233010DE`)."""
