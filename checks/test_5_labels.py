@@ -22,9 +22,10 @@ def test_required(node: Node, standard: Standard) -> None:
     labels = node.labels
     for key, expected in standard.labels.required.items():
         said = labels.get(key)
-        holds = said is not None and (expected.is_any or expected.accepts(said))
-        observed = "no such label" if said is None else said
-        node.require(holds, f"label {key}", expected=expected.text, observed=observed, source="nodes.json")
+        if said is None:
+            node.require(False, f"label {key}", expected=expected.text, observed="no such label", source="nodes.json")
+        else:
+            node.judge(f"label {key}", node.said(said, "nodes.json"), expected)
     if standard.labels.gfd == "present":
         there = any(map(is_gfd_label, labels))
         node.require(there, "GFD labels", expected="present", observed="none", source="nodes.json")

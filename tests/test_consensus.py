@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from nodes import h100
 
+from gpu_readiness.demo.fleet import make_fleet, write_snapshot
 from gpu_readiness.standard import Library
 from gpu_readiness.standard.consensus import consensus_paths, with_consensus
 
@@ -15,6 +19,13 @@ match: {labels: {pool: any}}
 driver: {version: consensus}
 gpu: {power-limit: consensus}
 labels: {required: {rack: consensus}}
+"""
+
+
+T4_STANDARD = """
+match: {nodes: ["t4-shared-*"]}
+sharing: {strategy: time-slicing}
+allocatable: {resources: {nvidia.com/gpu: consensus}}
 """
 
 
@@ -57,3 +68,18 @@ def test_open_consensus_is_not_measured() -> None:
     result = h100().says(driver={"version": "consensus"}).judge("driver.version")
     assert (result.verdict, result.reason) == ("untested", "no-standard")
     assert "three nodes" in result.detail
+
+
+def test_odd_node_of_a_fleet_fails_against_the_majority(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "snapshot", make_fleet(24)[0])
+    standard = tmp_path / "t4.yaml"
+    standard.write_text(T4_STANDARD, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "--pyargs", "gpu_readiness.checks", "-k", "allocatable.count"]
+    options = ["--readiness-snapshot", tmp_path / "snapshot", "--readiness-standard", standard]
+    nodes = ["--readiness-nodes", "t4-*", "--readiness-output", tmp_path / "out"]
+    run = subprocess.run([*command, *map(str, options + nodes)], cwd=tmp_path, capture_output=True, check=False)
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    failed = {each["node"]: each["findings"][0] for each in report["results"] if each["verdict"] == "fail"}
+    assert run.returncode == 1
+    assert list(failed) == ["t4-shared-02"]
+    assert (failed["t4-shared-02"]["expected"], failed["t4-shared-02"]["observed"]) == ("16", "4")

@@ -94,7 +94,8 @@ class Engine:
         self._external: set[str] = set()
         self._done: dict[str, Judged] = {}
         self._not_ready = 0
-        self._agreed: dict[str, Standard] = {}
+        self._seen: dict[str, list[Mapping[str, object]]] = {}
+        self._with_consensus: dict[str, Standard] = {}
         self._ahead: Ahead | None = None
 
     # --- choosing ----------------------------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ class Engine:
     def _judged(self, name: str) -> Judged:
         if name not in self._done:
             if self._ahead is None:
-                self._find_consensus()
+                self._look_for_consensus()
                 self._ahead = Ahead(list(self.plan), self._judge_node)
             judged: Judged | None = self._ahead.take(name)
             if judged is None:
@@ -242,24 +243,31 @@ class Engine:
     def node(self, name: str) -> Node:
         """A node with its evidence, and with the standard it is judged by."""
         node = Node(name, self.cluster, self.snapshot, self.depth, self.workloads)
-        standard = self.library.for_node(self._facts(node))
-        node.bind(self._agreed.get(standard.digest, standard) if standard is not None else None)
+        node.bind(self._agreed(self.library.for_node(self._facts(node))))
         return node
 
-    def _find_consensus(self) -> None:
+    def _agreed(self, standard: Standard | None) -> Standard | None:
+        """A standard with what its nodes have in common in place of `consensus`, as far as they were looked at."""
+        if standard is None or standard.name not in self._seen:
+            return standard
+        if standard.digest not in self._with_consensus:
+            self._with_consensus[standard.digest] = with_consensus(standard, self._seen[standard.name])
+        return self._with_consensus[standard.digest]
+
+    def _look_for_consensus(self) -> None:
         """Where standards ask for consensus, look at all their nodes before the first is judged."""
         if not self.library.asks_for_consensus():
             return
-        fleets: dict[str, tuple[Standard, list[Mapping[str, object]]]] = {}
+        seen: dict[str, list[Mapping[str, object]]] = {}
         for name in self.nodes:
             node = self.node(name)
             paths = consensus_paths(node.standard) if node.has_standard else []
             if paths:
                 labels = [path.removeprefix(_LABEL_PATH) for path in paths if path.startswith(_LABEL_PATH)]
-                seen = {key.replace("label.", _LABEL_PATH, 1): value for key, value in observe(node, labels).items()}
-                fleets.setdefault(node.standard.digest, (node.standard, []))[1].append(seen)
+                own = {key.replace("label.", _LABEL_PATH, 1): value for key, value in observe(node, labels).items()}
+                seen.setdefault(node.standard.name, []).append({path: own.get(path) for path in paths})
             node.release()
-        self._agreed = {digest: with_consensus(standard, seen) for digest, (standard, seen) in fleets.items()}
+        self._seen = seen
 
     def _facts(self, node: Node) -> NodeFacts:
         products, devices, mig = _hardware(node)

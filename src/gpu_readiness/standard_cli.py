@@ -28,11 +28,12 @@ def list_standards() -> None:
 def show(name: Annotated[str, typer.Argument(help="A shipped name or a YAML file.")]) -> None:
     """Show what a standard says, all it extends included, and who says so."""
     from gpu_readiness.standard import Library, StandardError
+    from gpu_readiness.standard.document import read_document
     from gpu_readiness.standard.show import rows
 
     try:
         library = Library.load([name])
-        standard = library.get(name if name in library.names() else Path(name).stem)
+        standard = library.get(name if name in library.names() else read_document(Path(name)).name)
     except StandardError as problem:
         raise _refused(problem) from None
     typer.echo(f"{standard.name}: {standard.title}")

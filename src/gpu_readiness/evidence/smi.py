@@ -23,6 +23,8 @@ SOURCE = "nvidia-smi.xml"
 
 MAX_GPUS = 256
 _MAX_DEPTH = 8
+#: Characters of one element that are kept; a longer text is no value of any field.
+_MAX_TEXT = 512
 
 #: What the driver's own tools say when they cannot answer, and what it means.
 DRIVER_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -42,9 +44,11 @@ DRIVER_TEXTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _INFOROM = re.compile(
-    rb"infoROM is corrupted at gpu\s+(?:[0-9a-fA-F]{4})?([0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.\d)",
+    rb"WARNING: infoROM is corrupted at gpu\s+(?:[0-9a-f]{4})?([0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d)\s*",
     re.IGNORECASE,
 )
+#: A PCI address without the upper half of its domain, which old drivers do not print.
+_ADDRESS = slice(-len("0000:00:00.0"), None)
 _UNSUPPORTED = frozenset(
     {"n/a", "[n/a]", "not supported", "[not supported]", "requested functionality has been deprecated", "not available"}
 )
@@ -169,7 +173,7 @@ def parse_smi(data: bytes) -> SmiDocument:
         raise Unmeasured(Reason.UNPARSABLE, f"{SOURCE} is a {root.tag[:40]!r} document, no nvidia_smi_log", SOURCE)
     version = (root.findtext("driver_version") or "").strip()
     elements = root.findall("gpu")
-    if not re.match(r"^\d{2,4}(\.\d+){1,2}$", version):
+    if not re.match(r"^\d{2,4}(\.\d{1,6}){1,2}$", version):
         raise Unmeasured(Reason.UNPARSABLE, f"{SOURCE} has no driver_version: the document is incomplete", SOURCE)
     if len(elements) > MAX_GPUS:
         raise Unmeasured(Reason.UNPARSABLE, f"{SOURCE} lists {len(elements)} GPUs, more than any machine has", SOURCE)
@@ -180,12 +184,14 @@ def parse_smi(data: bytes) -> SmiDocument:
     major = int(version.split(".")[0])
     return SmiDocument(
         driver_version=version,
-        cuda_version=interpret(root.findtext("cuda_version"), str)
+        cuda_version=interpret(_bounded(root.findtext("cuda_version")), str)
         if root.find("cuda_version") is not None
         else _no_cuda(major),
         attached=int(attached) if re.fullmatch(r"\d{1,4}", attached) else None,
         gpus=tuple(
-            SmiGpu(element, position, major, (element.findtext("pci/pci_bus_id") or "").strip().lower()[4:] in broken)
+            SmiGpu(
+                element, position, major, (element.findtext("pci/pci_bus_id") or "").strip().lower()[_ADDRESS] in broken
+            )
             for position, element in enumerate(elements)
         ),
     )
@@ -202,7 +208,7 @@ def _before_a_warning(data: bytes, problem: Exception) -> tuple[ET.Element, byte
     if end >= 0:
         end += len(b"</nvidia_smi_log>")
         trailing = data[end:]
-        if all(line.upper().startswith(b"WARNING: INFOROM") for line in trailing.split(b"\n") if line.strip()):
+        if all(_INFOROM.fullmatch(line.strip()) for line in trailing.split(b"\n") if line.strip()):
             try:
                 return parse_xml(data[:end].lstrip()), trailing
             except (ET.ParseError, ValueError, LookupError, defusedxml.DefusedXmlException):
@@ -226,7 +232,7 @@ def _collect(element: ET.Element, prefix: str, leaves: dict[str, str | None], de
         if not prefix and tag not in _READ:
             continue
         path = prefix + tag
-        leaves[path] = child.text
+        leaves[path] = _bounded(child.text)
         if len(child) and depth < _MAX_DEPTH:
             _collect(child, path + "/", leaves, depth + 1)
 
@@ -247,12 +253,16 @@ def interpret(raw: str | None, convert: Callable[[str], Any], source: str = SOUR
         return Reading(None, State.ABSENT, source, "empty element")
     if lowered in _DENIED:
         return Reading(None, State.DENIED, source, said)
-    if _BROKEN.match(said):
-        return Reading(None, State.BROKEN, source, said)
+    if len(said) > _MAX_TEXT or _BROKEN.match(said):
+        return Reading(None, State.BROKEN, source, said[:120])
     try:
         return Reading(convert(said), State.PRESENT, source)
     except ValueError:
         return Reading(None, State.BROKEN, source, said[:120])
+
+
+def _bounded(said: str | None) -> str | None:
+    return said if said is None or len(said) <= _MAX_TEXT else said.strip()[: _MAX_TEXT + 1]
 
 
 def _mig_device(element: ET.Element) -> MigDevice:
@@ -261,11 +271,11 @@ def _mig_device(element: ET.Element) -> MigDevice:
         return int(said) if said.isdecimal() and len(said) < 10 else None
 
     return MigDevice(
-        gpu_instance=(element.findtext("gpu_instance_id") or "").strip(),
-        compute_instance=(element.findtext("compute_instance_id") or "").strip(),
+        gpu_instance=(element.findtext("gpu_instance_id") or "").strip()[:_MAX_TEXT],
+        compute_instance=(element.findtext("compute_instance_id") or "").strip()[:_MAX_TEXT],
         multiprocessors=number("device_attributes/shared/multiprocessor_count"),
         memory=number("fb_memory_usage/total"),
-        uncorrectable=interpret(element.findtext("ecc_error_count/volatile_count/sram_uncorrectable"), whole),
+        uncorrectable=interpret(_bounded(element.findtext("ecc_error_count/volatile_count/sram_uncorrectable")), whole),
     )
 
 
