@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gpu_readiness import (
-    Expected,
     Node,
     Reason,
     Standard,
@@ -53,17 +52,10 @@ def test_runtime_class(node: Node, standard: Standard) -> None:
         return
     classes = node.cluster.runtime_classes()
     found = [each for name, each in classes.items() if wanted.accepts(name)]
-    names = ", ".join(classes) or "none"
-    node.require(bool(found), "RuntimeClass", expected=wanted.text, observed=names, source="runtimeclasses.json")
-    handler = standard.runtime.handler or Expected.of("any")
+    names, source = ", ".join(classes) or "none", "runtimeclasses.json"
+    node.require(bool(found), "RuntimeClass", expected=wanted.text, observed=names, source=source)
     for each in found:
-        node.require(
-            handler.accepts(each.handler),
-            "handler",
-            expected=handler.text,
-            observed=each.handler,
-            source="runtimeclasses.json",
-        )
+        node.judge("handler", node.said(each.handler, source), standard.runtime.handler or "any")
 
 
 @check(
@@ -78,8 +70,7 @@ def test_components(node: Node, standard: Standard) -> None:
         if wanted.version is None or wanted.version.is_any:
             continue
         for image in found.images:
-            holds = wanted.version.accepts(image_tag(image))
-            node.require(holds, f"{name} version", expected=wanted.version.text, observed=image, source="pods.json")
+            node.judge(f"{name} version", node.said(image_tag(image), "pods.json"), wanted.version)
     if not standard.runtime.components:
         node.record()
 

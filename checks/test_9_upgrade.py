@@ -7,7 +7,9 @@ from gpu_readiness import (
     Reason,
     Standard,
     check,
+    component,
     eviction_obstacles,
+    image_tag,
     paused_or_moving,
     pods_on_drain,
     row_of,
@@ -34,11 +36,13 @@ def test_matrix(node: Node, standard: Standard) -> None:
     if not rows:
         node.not_shown("the standard has no upgrade matrix")
         return
+    plugin = component(node, "device-plugin").images if any(row.device_plugin for row in rows) else ()
     seen = {
         "driver": standard.upgrade.target.driver or node.driver.version.value,
         "kubernetes": standard.upgrade.target.kubernetes or node.read("kubelet").value,
         "container-runtime": node.read("container-runtime").value,
         "cuda": node.driver.cuda.value,
+        "device-plugin": image_tag(plugin[0]) if plugin else "none",
     }
     values = {key: getattr(value, "text", value) for key, value in seen.items()}
     lacking = [key for key, value in values.items() if value is None]

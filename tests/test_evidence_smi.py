@@ -150,15 +150,22 @@ def test_clock_events_were_throttle_reasons_before_535(name: str, said: str, val
     assert gpu(new).read(f"clock-event.{name}").value == value
 
 
+MODULE_LIMIT = nested("module_power_readings/current_power_limit", "900 W")
+
+
 @pytest.mark.parametrize(
     ("driver", "content", "value"),
     [
         ("352.99", nested("power_readings/power_limit", "125.00 W"), 125),
-        ("470.82", nested("power_readings", "<power_limit>300 W</power_limit><enforced_power_limit>250 W</enforced_power_limit>"), 250),
+        (
+            "470.82",
+            nested("power_readings", nested("power_limit", "300 W") + nested("enforced_power_limit", "250 W")),
+            250,
+        ),
         ("535.86", nested("gpu_power_readings/current_power_limit", "700.00 W"), 700),
-        ("580.1", nested("gpu_power_readings", "<current_power_limit>700 W</current_power_limit>") + nested("module_power_readings/current_power_limit", "900 W"), 700),
+        ("580.1", MODULE_LIMIT + nested("gpu_power_readings/current_power_limit", "700 W"), 700),
     ],
-)  # fmt: skip
+)
 def test_the_enforced_power_limit_has_had_three_places(driver: str, content: str, value: int) -> None:
     assert gpu(content, driver=driver).read("power.limit").value == value
 
@@ -331,7 +338,10 @@ def test_an_inforom_warning_that_names_no_gpu_is_not_lost() -> None:
     assert unmeasured(document("<uuid>a</uuid>") + b"WARNING: infoROM is corrupted\n").reason is Reason.UNPARSABLE
 
 
-@pytest.mark.parametrize("trailing", ["Killed\n", "Segmentation fault", "<gpu/>", "WARNING: infoROM is corrupted at gpu 0000:11:00.0\nKilled\n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "trailing",
+    ["Killed\n", "Segmentation fault", "<gpu/>", "WARNING: infoROM is corrupted at gpu 0000:11:00.0\nKilled\n"],
+)
 def test_any_other_text_behind_the_document_is_a_broken_file(trailing: str) -> None:
     assert unmeasured(document("<uuid>a</uuid>") + trailing.encode()).reason is Reason.UNPARSABLE
 
@@ -342,7 +352,7 @@ def test_any_other_text_behind_the_document_is_a_broken_file(trailing: str) -> N
 @pytest.mark.parametrize(
     ("said", "meaning"),
     [
-        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure …", "driver not loaded"),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make …", "driver not loaded"),
         ("Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 535.161", "mismatch"),
         ("Failed to initialize NVML: Driver Not Loaded", "driver not loaded"),
         ("Failed to initialize NVML: GPU access blocked by the operating system", "could not be initialised"),
@@ -352,7 +362,7 @@ def test_any_other_text_behind_the_document_is_a_broken_file(trailing: str) -> N
         ("No devices were found", "no devices"),
         ("NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure …", "library not found"),
     ],
-)  # fmt: skip
+)
 def test_text_of_the_drivers_own_tools_is_a_measurement(said: str, meaning: str) -> None:
     found = silent(f"{said}\n".encode())
     assert meaning in found.meaning

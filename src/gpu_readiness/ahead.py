@@ -19,7 +19,15 @@ from typing import Any
 
 #: Below this many nodes a worker costs more than it saves.
 LEAST_NODES = 200
+#: Seconds after which a worker notices at the latest that nobody waits for it.
+_LOOK = 1.0
 _LENGTH = struct.Struct("!I")
+
+
+def _end_with(run: int) -> None:
+    """Look again and again whether the run is still there: a check that hangs would never write to its broken pipe."""
+    signal.signal(signal.SIGALRM, lambda *_: None if os.getppid() == run else os._exit(1))
+    signal.setitimer(signal.ITIMER_REAL, _LOOK, _LOOK)
 
 
 class Ahead:
@@ -39,6 +47,7 @@ class Ahead:
             self._start(names, judge)
 
     def _start(self, names: Sequence[str], judge: Callable[[str], Any]) -> None:
+        run = os.getpid()
         self._pipe, write_end = os.pipe()
         self._worker = os.fork()
         if self._worker:
@@ -49,11 +58,13 @@ class Ahead:
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            _end_with(run)
             os.close(self._pipe)
             with os.fdopen(write_end, "wb", buffering=1 << 16) as out:
                 for name in reversed(names):
                     data = pickle.dumps((name, judge(name)), pickle.HIGHEST_PROTOCOL)
                     out.write(_LENGTH.pack(len(data)) + data)
+                    out.flush()  # a run that is gone shows here, not some nodes later
             status = 0
         finally:  # whatever happened: the copy must never go on as if it were the run
             os._exit(status)

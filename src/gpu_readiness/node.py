@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gpu_readiness.declaration import Depth, Outcome
+from gpu_readiness.declaration import Depth, NotApplicable, Outcome
 from gpu_readiness.evidence import smi
 from gpu_readiness.evidence.cluster import Cluster
 from gpu_readiness.evidence.probe import Probe, parse_probe
@@ -268,7 +268,13 @@ class Node(Subject):
 
     @property
     def exporter(self) -> Exporter:
-        """What this node's DCGM exporter answered."""
+        """What this node's DCGM exporter answered.
+
+        Raises:
+            NotApplicable: the standard says that the node has none.
+        """
+        if self._standard is not None and self._standard.telemetry.exporter == "absent":
+            raise NotApplicable("the standard says that this node has no exporter")
         from gpu_readiness.evidence.dcgm import parse_exporter
 
         return self._keep("exporter", lambda: parse_exporter(self._bytes("dcgm.prom")))

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from gpu_readiness.declaration import NotApplicable
 from gpu_readiness.evidence.reading import Reading, State, Unmeasured
 from gpu_readiness.gpu import Gpu, MigInstance
 from gpu_readiness.node import Node
@@ -167,8 +168,9 @@ def odd_ones_out(node: Node, field: str) -> Iterator[tuple[Gpu, str, str]]:
 
 
 def _is_spare_part(value: str, usual: str) -> bool:
-    """Whether a board part number is NVIDIA's service number (965-…) of the same board, as healthy nodes have."""
-    return value.startswith("965-") and value.split("-")[1:2] == usual.split("-")[1:2]
+    """Whether two part numbers are of one board, one of them NVIDIA's service number (965-…), as healthy nodes have."""
+    service = value.startswith("965-") or usual.startswith("965-")
+    return service and value.split("-")[1:2] == usual.split("-")[1:2]
 
 
 def idle_gpus(node: Node) -> list[tuple[Gpu, Expected]]:
@@ -183,7 +185,7 @@ def idle_gpus(node: Node) -> list[tuple[Gpu, Expected]]:
     held = sum(sum(pod.requests.values()) or len(pod.claims) for pod in node.gpu_pods)
     try:
         by_pod = {uuid for uuid, gpu in node.exporter.gpus.items() if gpu.held}
-    except Unmeasured:
+    except (Unmeasured, NotApplicable):
         by_pod = set()
     free = [gpu for gpu in node.gpus if gpu.uuid not in by_pod]
     free.sort(key=lambda gpu: (-(gpu.processes or 0), -(gpu.read("memory.used").value or 0)))

@@ -103,5 +103,6 @@ def row_of(row: UpgradeRow) -> dict[str, Expected]:
         "kubernetes": row.kubernetes,
         "container-runtime": row.container_runtime,
         "cuda": row.cuda,
+        "device-plugin": row.device_plugin,
     }
     return {key: expected for key, expected in asked.items() if expected is not None}

@@ -170,7 +170,7 @@ class ReadinessSession:
         ):
             return None
         items = session.items
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip(items, [*items, None][1:], strict=True):
             if isinstance(item, ReadinessItem):
                 self._report(item)
             else:
