@@ -103,7 +103,7 @@ class Engine:
     def _select(self) -> list[str]:
         by_standard = set(self.library.named_nodes())
         candidates = {name for name, node in self.cluster.nodes.items() if is_gpu_node(node)}
-        candidates |= self.cluster.nodes_with_slices() | self.snapshot.node_dirs | by_standard
+        candidates |= self.cluster.nodes_with_slices | self.snapshot.node_dirs | by_standard
         try:
             selection = Selection.parse(self.settings.nodes)
         except ValueError as problem:
@@ -282,7 +282,7 @@ class Engine:
             kube.info.get("osImage", "") if kube else "",
             kube.info.get("kubeletVersion", "") if kube else "",
             self._has_policy(),
-            node.name in self.cluster.nodes_with_slices(),
+            node.name in self.cluster.nodes_with_slices,
             (kube.capacity if kube else None) or {},
         )
         mock = any("mock" in product.lower() for product in products)

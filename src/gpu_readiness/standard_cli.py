@@ -86,7 +86,8 @@ def learn(
             output.write_text(learned.text, encoding="utf-8")
         except OSError as problem:
             raise _refused(ValueError(f"{output}: cannot be written: {problem.strerror}")) from None
-        typer.echo(f"wrote {output}, learnt from {len(engine.nodes)} nodes")
+        count = len(engine.nodes)
+        typer.echo(f"wrote {output}, learnt from {count} node{'s' if count > 1 else ''}")
     for doubt in learned.doubts:
         typer.echo(f"not sure: {doubt}", err=True)
 

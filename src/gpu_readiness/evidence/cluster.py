@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from gpu_readiness.evidence import kube
@@ -85,6 +86,7 @@ class Cluster:
             newest[key] = max(newest.get(key, 0), each.generation)
         return [each for each in own if each.generation == newest[each.driver, each.pool]]
 
+    @cached_property
     def nodes_with_slices(self) -> frozenset[str]:
         """Names of nodes for which a GPU driver publishes slices; empty if slices could not be read."""
         try:

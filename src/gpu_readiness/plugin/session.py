@@ -53,6 +53,8 @@ class ReadinessSession:
         self.written: list[Path] = []
         self.problem = ""
         self._exit = ExitStack()
+        # After pytest's own collections at the end, which would go through all the items once more.
+        config.add_cleanup(gc.unfreeze)
         self._drawn = 0.0
         self._width = 0
         self._others_failed = False
@@ -98,15 +100,24 @@ class ReadinessSession:
         try:
             self.engine.register(check, external=external)
         except UsageProblem as problem:
-            raise pytest.UsageError(str(problem)) from None
+            raise collector.CollectError(clean(str(problem))) from None
         if not self.engine.planned(check):
             return []
         return None if external else list(items_of(collector, name, CheckKind(check, collector.nodeid), self.engine))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """The user's own workloads are checks too, without a function of their own."""
-        if self.engine is None or not any(isinstance(item, ReadinessItem) for item in items):
+        """The user's own workloads are checks too, without a function of their own; -k and -m know all checks alike."""
+        if self.engine is None:
+            return
+        run_by_pytest = [
+            (item, found[1]) for item in items if not isinstance(item, ReadinessItem) and (found := _check_of(item))
+        ]
+        for item, check in run_by_pytest:
+            item.extra_keyword_matches |= {check.id, check.layer}
+            item.add_marker(check.layer)
+            item.add_marker(check.severity.value)
+        if not run_by_pytest and not any(isinstance(item, ReadinessItem) for item in items):
             return
         for check in self.engine.own_workload_checks():
             self.engine.register(check)
@@ -116,9 +127,9 @@ class ReadinessSession:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """A check with fixtures of its own is an ordinary test, parametrised by node."""
         if self.engine is not None and declared(metafunc.function) is not None:
-            metafunc.parametrize("readiness_node_name", self.engine.nodes, ids=shown)
             if "readiness_node_name" not in metafunc.fixturenames:
-                raise pytest.UsageError(f"{metafunc.function.__name__}: a check has to ask for `node`")
+                raise pytest.Collector.CollectError(f"{metafunc.function.__name__}: a check has to ask for `node`")
+            metafunc.parametrize("readiness_node_name", self.engine.nodes, ids=shown)
 
     @pytest.fixture
     def node(self, readiness_node_name: str, request: pytest.FixtureRequest) -> Node:
@@ -272,7 +283,6 @@ class ReadinessSession:
 
     def pytest_unconfigure(self) -> None:
         """Leave nothing behind, however the session ended."""
-        gc.unfreeze()
         if self.engine is not None:
             self.engine.close()
         self._exit.close()
