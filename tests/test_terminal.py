@@ -110,7 +110,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A snapshot in which names, messages, labels and the driver's answers try to repaint the terminal."""
     fleet = h100(nodes=2)
     first, second = fleet.nodes
-    fleet.smi("uuid", f"GPU-{UNSEEN}", gpu=0).smi("ecc_mode/current_ecc", f"Disabled{UNSEEN}")
+    fleet.smi("uuid", f"GPU-{UNSEEN}", gpu=0).smi("ecc_mode/current_ecc", f"Disabled{UNSEEN}", gpu=0)
+    fleet.smi("uuid", f"GPU-b{UNSEEN}", gpu=1).smi("ecc_mode/current_ecc", "Disabled", gpu=1)
     fleet.smi("product_name", f"NVIDIA H100{UNSEEN}")
     fleet.condition("Ready", "False", message=ESCAPE, reason=ESCAPE)
     fleet.node["spec"]["taints"] = [{"key": f"a{ESCAPE}", "value": UNSEEN, "effect": "NoSchedule"}]
