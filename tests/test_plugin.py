@@ -520,3 +520,21 @@ def test_an_interrupted_run_writes_its_report_and_leaves_nothing_behind(good: Pa
     assert done.verdicts("gpu-1")["driver.nvml"] == "pass"
     assert set(done.verdicts("gpu-3").values()) == {"untested"}
     assert not list(scratch.iterdir())
+
+
+def test_checks_beside_ordinary_tests_are_left_out_and_that_is_said(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from gpu_readiness import check
+
+        @check("gpu.own")
+        def test_own(node):
+            \"\"\"The own thing holds.\"\"\"
+
+        def test_ordinary():
+            pass
+        """
+    )
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["1 readiness checks were not run: there is no --readiness-snapshot to judge"])

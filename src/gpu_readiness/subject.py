@@ -19,6 +19,9 @@ class Subject:
     label: str
     outcome: Outcome
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.label}>"
+
     def read(self, field: str) -> Reading:
         """The reading of a field, without judging it."""
         raise KeyError(field)

@@ -112,6 +112,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
         )
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Beside ordinary tests, checks without a source are left out, and that is said."""
+    homeless = config.stash.get(_HOMELESS, [])
+    if homeless:
+        line = f"{len(homeless)} readiness checks were not run: there is no --readiness-snapshot to judge"
+        terminalreporter.write_line(line, yellow=True)
+
+
 def describe_options() -> str:
     """The options of a readiness run, for `gpu-readiness check --help`."""
     parser = argparse.ArgumentParser(
@@ -127,6 +135,23 @@ def describe_options() -> str:
     return parser.format_help()
 
 
+#: Options that need pytest's cache; without one of them, the command writes nothing but its reports.
+_CACHE_OPTIONS = (
+    "--lf",
+    "--last-failed",
+    "--ff",
+    "--failed-first",
+    "--nf",
+    "--new-first",
+    "--sw",
+    "--stepwise",
+    "--cache",
+)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run pytest with these arguments, for the command line; its exit code."""
-    return int(pytest.main([*arguments, "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]))
+    quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    if not any(argument.startswith(_CACHE_OPTIONS) for argument in arguments):
+        quiet += ["-p", "no:cacheprovider"]
+    return int(pytest.main([*arguments, *quiet]))
