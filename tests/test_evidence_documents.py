@@ -64,12 +64,15 @@ def test_an_empty_file_is_missing(data: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        *("null", "true", "[]", "1", '"items"', "{", "}", "{}", '{"items"}', '{"items":}', '{"items":[}', '{"items":[{}'),
+        *("null", "true", "[]", "1", '"items"', "{", "}", "{}", '{"items"}', '{"items":}', '{"items":[}'),
+        *('{"items":[{}'),
         *('{"items":[]', '{"items":[] "kind":"List"}', '{"items":[{}{}]}', '{"items":[,]}', '{"items":[{},]}'),
         *('{"items":[]}{"items":[]}', '{"items":[]} trailing', '{"items":[],}', '{,"items":[]}'),
         *('{"items":[1]}', '{"items":[null]}', '{"items":[[]]}', '{"items":["a"]}'),
-        *('{"items":[],"items":[]}', '{"items":[{"a":NaN}]}', '{"items":[{"a":Infinity}]}', '{"items":[{"a":-Infinity}]}'),
-        *('{"items":{}}', '{"items":1}', '{"items":"x"}', '{"metadata":{},"items":{"a":1}}', '{"metadata":{"name":"n"},"items":1}'),
+        *('{"items":[],"items":[]}', '{"items":[{"a":NaN}]}', '{"items":[{"a":Infinity}]}'),
+        *('{"items":[{"a":-Infinity}]}'),
+        *('{"items":{}}', '{"items":1}', '{"items":"x"}', '{"metadata":{},"items":{"a":1}}'),
+        *('{"metadata":{"name":"n"},"items":1}'),
         *('{"metadata":{}}', '{"metadata":null}', '{"metadata":{"name":""}}', '{"metadata":1}', '{"kind":"List"}'),
         *("{'items':[]}", "{items:[]}", '{[1]:2}', "{{}:1}", '{1:2,"metadata":{"name":"n"}}', "{null:1}"),
         *('{"items":[{"a":"\x01"}]}', '{"items":[{"a":"\\x41"}]}', '{"items":[{"a":01}]}', '{"a":' + "9" * 5000 + "}"),
@@ -194,7 +197,9 @@ LAUGHS = (
 BLOWUP = f'<!DOCTYPE a [<!ENTITY e "{"x" * 100_000}">]><a>{"&e;" * 10_000}</a>'
 
 
-@pytest.mark.parametrize("data", [ENTITY, EXTERNAL, PARAMETER, LAUGHS, BLOWUP], ids=["entity", "external", "parameter", "laughs", "blowup"])  # fmt: skip
+@pytest.mark.parametrize(
+    "data", [ENTITY, EXTERNAL, PARAMETER, LAUGHS, BLOWUP], ids=["entity", "external", "parameter", "laughs", "blowup"]
+)
 @pytest.mark.parametrize(
     "encoding",
     ["utf-8", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-7", "cp037", "cp500", "latin-1", "utf-8-sig"],
@@ -212,7 +217,13 @@ def test_entities_are_refused_in_every_encoding(data: str, encoding: str, declar
 
 
 @pytest.mark.parametrize("encoding", ["utf-7", "cp037", "cp1026", "utf-16", "hz", "idna", "rot13", "no-such-encoding"])
-@pytest.mark.parametrize("entity", [ENTITY, "+ADw-!DOCTYPE a +AFs-+ADw-!ENTITY e +ACI-boom+ACI-+AD4-+AF0-+AD4-+ADw-a+AD4-+ACY-e+ADs-+ADw-/a+AD4-"])  # fmt: skip
+@pytest.mark.parametrize(
+    "entity",
+    [
+        ENTITY,
+        "+ADw-!DOCTYPE a +AFs-+ADw-!ENTITY e +ACI-boom+ACI-+AD4-+AF0-+AD4-+ADw-a+AD4-+ACY-e+ADs-+ADw-/a+AD4-",
+    ],
+)
 def test_an_encoding_that_is_declared_and_not_used_hides_nothing(encoding: str, entity: str) -> None:
     with pytest.raises(REFUSED):
         parse_xml(f'<?xml version="1.0" encoding="{encoding}"?>{entity}'.encode())

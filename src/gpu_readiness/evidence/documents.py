@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import defusedxml
@@ -45,7 +45,7 @@ def parse_json(data: bytes, source: str) -> Any:
         raise _unparsable(source, data, problem) from None
 
 
-def iter_items(data: bytes, source: str, kinds: Container[str] = ()) -> Iterator[Json]:
+def iter_items(data: bytes, source: str, kinds: Collection[str] = ()) -> Iterator[Json]:
     """The objects of what kubectl prints: the items of a List, or the one object itself.
 
     Items are decoded one by one, so that a list of 100 MB never stands in memory as objects.
@@ -66,7 +66,7 @@ def iter_items(data: bytes, source: str, kinds: Container[str] = ()) -> Iterator
         raise _unparsable(source, data, problem) from None
 
 
-def _items(text: str, source: str, kinds: Container[str]) -> Iterator[Json]:
+def _items(text: str, source: str, kinds: Collection[str]) -> Iterator[Json]:
     position = _skip(text, 0)
     if text[position : position + 1] != "{":
         raise ValueError("no JSON object")
@@ -113,7 +113,7 @@ def _named(found: Json) -> bool:
     return isinstance(meta, dict) and bool(meta.get("name"))
 
 
-def _check_kind(kind: Any, kinds: Container[str]) -> None:
+def _check_kind(kind: Any, kinds: Collection[str]) -> None:
     """An empty kind is that of a plain List, and of items of a typed list."""
     if isinstance(kind, str) and kind and kinds and kind not in kinds:
         raise ValueError(f"an object of kind {kind[:60]}")
