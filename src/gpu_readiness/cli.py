@@ -78,6 +78,9 @@ def main() -> None:
         app()
     except SystemExit as end:
         code = end.code
+        # By 2 pytest means an interruption, and only a command of ours hands that on; typer means a wrong command line.
+        if code == 2 and not isinstance(end.__context__, typer.Exit):
+            code = 4
     if code is not None and not isinstance(code, int):
         sys.exit(str(code))
     atexit._run_exitfuncs()
