@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpu_readiness.demo.command import DemoProblem, compare, prepare
+from gpu_readiness.demo.command import demo as run_demo
 from gpu_readiness.demo.faults import FAULTS, Fault
 from gpu_readiness.demo.fleet import make_fleet
 from gpu_readiness.demo.pools import POOLS
@@ -89,6 +90,16 @@ def test_an_output_without_utf8_is_no_traceback(tmp_path: Path, monkeypatch: pyt
     done = _command("demo", "--nodes", 6, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\\u2713 6 of 6 faults found" in done.stdout
+
+
+def test_an_interrupted_run_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gpu_readiness.demo.command.run", lambda _: int(pytest.ExitCode.INTERRUPTED))
+    assert run_demo(6, tmp_path) == pytest.ExitCode.INTERRUPTED
+    said = capsys.readouterr().out
+    assert "Nothing to compare: the run did not come to its end (exit code 2)" in said
+    assert "What was seeded" not in said
 
 
 def test_two_demos_are_the_same_to_the_byte(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def demo(size: int, folder: Path) -> int:
     """Run the demo with `size` nodes in `folder` and say what came out.
 
     Returns:
-        0 if exactly the seeded faults were found, 1 if not, 4 if the demo cannot start.
+        0 if exactly the seeded faults were found, 1 if not, 4 if the demo cannot start; of a run that was interrupted
+        or broke, its own exit code.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without UTF-8, as pytest itself does it
@@ -58,6 +59,9 @@ def demo(size: int, folder: Path) -> int:
     out.print(f"A made-up fleet of {size} nodes in {len(POOLS)} pools, {len(seeded)} of them with a fault: {place}")
     paths = ["--readiness-snapshot", str(place), "--readiness-standard", str(folder / "standards")]
     code = run(["--pyargs", "gpu_readiness.checks", "-qq", *paths, "--readiness-output", str(folder / "report")])
+    if code not in (ExitCode.READY, ExitCode.NOT_READY, ExitCode.UNKNOWN):
+        out.print(f"\nNothing to compare: the run did not come to its end (exit code {code})")
+        return code
     try:
         report = json_report.read(folder / "report" / json_report.NAME)
     except ReportError as problem:
