@@ -213,7 +213,7 @@ def _before_a_warning(data: bytes, problem: Exception) -> tuple[ET.Element, byte
                 return parse_xml(data[:end].lstrip()), trailing
             except (ET.ParseError, ValueError, LookupError, defusedxml.DefusedXmlException):
                 pass
-    if b"<nvidia_smi_log" not in data:
+    if b"<nvidia_smi_log" not in data and b"NVSMI LOG" not in data:  # `nvidia-smi -q` as text says "Reset Required: No"
         said = data[:4096].decode("utf-8", "replace")
         for pattern, meaning in DRIVER_TEXTS:
             if pattern.search(said) and "\0" not in said:

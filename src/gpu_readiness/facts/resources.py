@@ -56,10 +56,21 @@ def expected_resources(node: Node, standard: Standard) -> dict[str, Expected]:
     """
     if standard.allocatable.resources:
         return dict(standard.allocatable.resources)
-    key = f"{GPU}.shared" if standard.sharing.renamed else GPU
-    replicas = replicas_of(node, standard)
     units = _units(node, standard)
-    return {(key if name == GPU else name): Expected.of(amount * replicas) for name, amount in units.items()}
+    found = {name: Expected.of(amount * replicas_of(node, standard, name)) for name, amount in units.items()}
+    if GPU not in found and kube.count(node.labels.get(f"{GPU}.replicas")):
+        found[GPU] = Expected.of("any")  # some GPUs are whole, and only the driver knows how many
+    return {(_shared_key(node, standard) if name == GPU else name): amount for name, amount in found.items()}
+
+
+def _shared_key(node: Node, standard: Standard) -> str:
+    """The name of the resource for whole GPUs: by the standard, else by the labels of shared GPUs that were renamed."""
+    renamed = standard.sharing.renamed
+    if renamed is None:
+        shared = node.labels.get(f"{GPU}.sharing-strategy") in ("time-slicing", "mps")
+        product = node.labels.get(f"{GPU}.product", "-SHARED")
+        renamed = shared and not product.endswith("-SHARED")
+    return f"{GPU}.shared" if renamed else GPU
 
 
 def _units(node: Node, standard: Standard) -> dict[str, int]:
@@ -131,13 +142,13 @@ def _resource(profile: str) -> str:
     return profile.replace("+", ".")
 
 
-def replicas_of(node: Node, standard: Standard) -> int:
-    """How many pods share a GPU: by the standard; where it leaves that open, by the node's labels, whose 0 is MIG's."""
+def replicas_of(node: Node, standard: Standard, resource: str = GPU) -> int:
+    """How many pods share a device: by the standard; where that is silent, by the node's labels, whose 0 is MIG's."""
     if standard.sharing.replicas is not None:
         return standard.sharing.replicas
     if standard.sharing.strategy == "none":
         return 1
-    said = node.labels.get("nvidia.com/gpu.replicas", "")
+    said = node.labels.get(f"{resource}.replicas", "")
     gke = node.labels.get("cloud.google.com/gke-max-shared-clients-per-gpu", "")
     return max(1, kube.count(said) or kube.count(gke) or 1)
 
@@ -210,7 +221,7 @@ def witnesses(node: Node, standard: Standard) -> list[Witness]:
         return [Witness("NVML", len(node.gpus)), Witness("ResourceSlices", len(dra_pool(node).gpus))]
     replicas = replicas_of(node, standard)
     allocatable = quantities(node, "allocatable")
-    advertised = allocatable.get(f"{GPU}.shared" if standard.sharing.renamed else GPU, 0)
+    advertised = allocatable.get(_shared_key(node, standard), 0)
     strategy = standard.mig.strategy
     if strategy == "single":
         real = sum(len(gpu.mig_devices) for gpu in node.gpus)
@@ -233,7 +244,6 @@ def mig_witnesses(node: Node, standard: Standard) -> dict[str, list[Witness]]:
     """Strategy mixed: for each MIG profile, how many devices NVML, the GFD labels and allocatable make it."""
     if standard.mig.strategy != "mixed":
         return {}
-    replicas = standard.sharing.replicas or 1
     profiles: Counter[str] = Counter()
     for gpu in node.gpus:
         profiles.update(map(_resource, mig_layout(gpu, wanted_layout(standard, gpu) or [])))
@@ -242,6 +252,7 @@ def mig_witnesses(node: Node, standard: Standard) -> dict[str, list[Witness]]:
     found = {}
     for key in sorted({f"nvidia.com/mig-{name}" for name in profiles} | set(advertised)):
         name = key.removeprefix("nvidia.com/mig-")
+        replicas = replicas_of(node, standard, key)
         words = [Witness("NVML", profiles[name] * replicas), Witness("allocatable", advertised.get(key, 0))]
         label = kube.count(node.labels.get(f"{key}.count"))
         if label is not None:
