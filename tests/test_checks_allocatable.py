@@ -353,3 +353,52 @@ def test_stale_is_an_error_when_allocatable_is_no_map() -> None:
     fleet = h100()
     fleet.node["status"]["allocatable"] = "none"
     assert untested(fleet.judge("allocatable.stale"), "unparsable")
+
+
+# --- sharing that only the labels tell ------------------------------------------------------------------------
+
+
+def _shared_and_renamed(amount: int) -> Fleet:
+    fleet = _advertising(t4(), **{"gpu.shared": amount}).says(sharing={"strategy": "time-slicing"})
+    for part in ("capacity", "allocatable"):
+        del fleet.node["status"][part][GPU]
+    fleet.labels[f"{GPU}.product"] = "Tesla-T4"
+    return fleet
+
+
+def test_count_and_agrees_pass_where_shared_gpus_were_renamed_and_the_standard_is_silent() -> None:
+    assert passes(_shared_and_renamed(8).judge("allocatable.count"))
+    assert passes(_shared_and_renamed(8).judge("allocatable.agrees"))
+
+
+def test_count_fails_where_too_few_renamed_gpus_are_handed_out() -> None:
+    assert fails(_shared_and_renamed(2).judge("allocatable.count"), f"{GPU}.shared", "2")
+
+
+def test_count_fails_where_the_standard_says_that_shared_gpus_are_not_renamed() -> None:
+    fleet = _shared_and_renamed(8).says(sharing={"strategy": "time-slicing", "renamed": False})
+    assert fails(fleet.judge("allocatable.count"), GPU, "0")
+
+
+def _shared_mig(replicas: int) -> Fleet:
+    fleet = a100_mig("mixed", ["3g.20gb", "3g.20gb"])
+    fleet.labels["nvidia.com/mig-3g.20gb.replicas"] = "2"
+    return _advertising(fleet, **{"mig_3g.20gb": 4 * replicas})
+
+
+def test_count_and_agrees_pass_where_mig_devices_are_shared_as_their_labels_say() -> None:
+    assert passes(_shared_mig(2).judge("allocatable.count"))
+    assert passes(_shared_mig(2).judge("allocatable.agrees"))
+
+
+def test_count_fails_where_mig_devices_are_not_shared_as_their_labels_say() -> None:
+    assert fails(_shared_mig(1).judge("allocatable.count"), "nvidia.com/mig-3g.20gb", "4")
+
+
+def test_count_leaves_whole_gpus_open_where_nobody_asked_the_driver_how_many_are_divided() -> None:
+    fleet = a100_mig("mixed", ["3g.20gb", "3g.20gb"]).says(mig={"mode": "any", "strategy": "mixed", "layout": "any"})
+    fleet.labels.update({f"{GPU}.replicas": "1", "nvidia.com/mig-3g.20gb.count": "2"})
+    fleet = _advertising(fleet, **{"gpu": 1, "mig_3g.20gb": 2}).file("nvidia-smi.xml", None)
+    assert passes(fleet.judge("allocatable.count", depth="api"))
+    fleet.labels[f"{GPU}.replicas"] = "0"
+    assert fails(fleet.judge("allocatable.count", depth="api"), GPU, "1")

@@ -387,6 +387,7 @@ def test_a_document_without_gpus_says_that_there_are_none() -> None:
         b"No devices were found\0",
         b"GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)\n",
         b"|   0  NVIDIA H100 80GB HBM3          Off |\n",
+        b"==============NVSMI LOG==============\nAttached GPUs : 1\n    Reset Required : No\n",
         document("<uuid>a</uuid>")[:-30],
         document("<uuid>a</uuid>")[:60],
         document("<uuid>a</uuid>").replace(b"</uuid>", b"</other>"),
