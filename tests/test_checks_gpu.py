@@ -114,6 +114,20 @@ def test_ecc_errors_is_untested_when_no_counter_is_there() -> None:
     assert untested(h100().smi("ecc_errors", None, gpu=1).judge("gpu.ecc-errors"), "missing", "no volatile ECC counter")
 
 
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (("dram_uncorrectable",), "counts SRAM only"),
+        (("sram_uncorrectable_parity", "sram_uncorrectable_secded"), "counts DRAM only"),
+    ],
+)
+def test_ecc_errors_is_untested_when_one_memory_is_not_counted(gone: tuple[str, ...], said: str) -> None:
+    fleet = h100()
+    for counter in gone:
+        fleet.smi(f"ecc_errors/volatile/{counter}", None, gpu=1)
+    assert untested(fleet.judge("gpu.ecc-errors"), "missing", said)
+
+
 def test_ecc_errors_fails_when_counters_are_unsupported_although_the_standard_says_what_they_have_to_be() -> None:
     fleet = h100()
     for counter in ("dram_uncorrectable", "sram_uncorrectable_parity", "sram_uncorrectable_secded"):

@@ -95,7 +95,7 @@ def uncorrectable_now(gpu: Gpu) -> list[tuple[str, Reading]]:
     """The volatile uncorrectable counters: the GPU's own, or those of its MIG devices while MIG takes the GPU's away.
 
     Raises:
-        Unmeasured: there is not one.
+        Unmeasured: there is not one, or those of DRAM or of SRAM are missing.
     """
     own = gpu.uncorrectable("volatile")
     if gpu.mig_enabled and not any(reading.there for _, reading in own):
@@ -104,6 +104,9 @@ def uncorrectable_now(gpu: Gpu) -> list[tuple[str, Reading]]:
         return [(field, reading) for field, reading in gpu.uncorrectable("aggregate") if reading.there][:1]
     if not own:
         raise Unmeasured(Reason.MISSING, f"{gpu.label}: no volatile ECC counter", gpu.source)
+    memories = {memory for memory in ("dram", "sram") for field, _ in own if memory in field}
+    if len(memories) == 1:  # drivers count for both, or, the older ones, for neither apart
+        raise Unmeasured(Reason.MISSING, f"{gpu.label}: counts {memories.pop().upper()} only", gpu.source)
     supported = [(field, reading) for field, reading in own if reading.state is not State.UNSUPPORTED]
     return supported or own
 
