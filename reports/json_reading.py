@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_readiness.report import SCHEMA, CheckInfo, GpuInfo, NodeReport, Report, Run, Share, StandardInfo
+from gpu_readiness.report import SCHEMA, AskedInfo, CheckInfo, GpuInfo, NodeReport, Report, Run, Share, StandardInfo
 from gpu_readiness.reports.json_value import JsonValue, UnexpectedJson
 from gpu_readiness.verdict import Finding, NodeVerdict, Reason, Result, Severity, Verdict
 
@@ -66,7 +66,15 @@ def _node(data: JsonValue) -> NodeReport:
         depth=data.get("depth", "").text(),
         gpus=tuple(GpuInfo(gpu["index"].number(), gpu["uuid"].text(), gpu["product"].text()) for gpu in data["gpus"]),
         expected_gpus=None if expected.value is None else expected.number(),
+        asked=_asked(data.get("asked", None)),
     )
+
+
+def _asked(data: JsonValue) -> AskedInfo | None:
+    if data.value is None:
+        return None
+    ways = tuple((way, why.text()) for way, why in data["not_by"].entries())
+    return AskedInfo(data["way"].text(), data["by"].text(), ways)
 
 
 def _result(data: JsonValue) -> Result:

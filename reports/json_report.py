@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gpu_readiness.report import SCHEMA, CheckInfo, NodeReport, Report, Run, result_to_json
+from gpu_readiness.report import SCHEMA, AskedInfo, CheckInfo, NodeReport, Report, Run, result_to_json
 from gpu_readiness.reports.errors import ReportError
 from gpu_readiness.reports.json_reading import report_from_json
 from gpu_readiness.reports.json_value import JsonValue, UnexpectedJson
@@ -98,6 +98,10 @@ def _check_to_json(check: CheckInfo) -> dict[str, str]:
     return {"layer": check.layer, "severity": check.severity.value, "title": check.title}
 
 
+def _asked_to_json(asked: AskedInfo) -> dict[str, Any]:
+    return {"way": asked.way, "by": asked.by, "not_by": dict(asked.not_by)}
+
+
 def _node_to_json(node: NodeReport) -> dict[str, Any]:
     return {
         "name": node.name,
@@ -106,5 +110,6 @@ def _node_to_json(node: NodeReport) -> dict[str, Any]:
         "first_broken": node.first_broken,
         "depth": node.depth,
         "expected_gpus": node.expected_gpus,
+        "asked": _asked_to_json(node.asked) if node.asked is not None else None,
         "gpus": [{"index": gpu.index, "uuid": gpu.uuid, "product": gpu.product} for gpu in node.gpus],
     }

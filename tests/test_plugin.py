@@ -537,4 +537,6 @@ def test_checks_beside_ordinary_tests_are_left_out_and_that_is_said(pytester: py
     )
     result = pytester.runpytest("-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["1 readiness checks were not run: there is no --readiness-snapshot to judge"])
+    result.stdout.fnmatch_lines(
+        ["1 readiness checks were not run: nothing to judge, no --readiness-snapshot or --readiness-cluster"]
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class _Depth(StrEnum):
+    AUTO = "auto"
+    API = "api"
+    SMI = "smi"
+
+
+class _Probe(StrEnum):
+    AUTO = "auto"
+    POD = "pod"
+    DRA = "dra"
+    EXEC = "exec"
+    NONE = "none"
+
+
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -47,14 +64,43 @@ def check(context: typer.Context) -> None:
 
     Further arguments are pytest's own: folders with checks of yours, -k, -x, -v, -q.
     """
-    if any(argument in ("--help", "-h") for argument in context.args):
+    arguments = ["--readiness-explain-access" if each == "--explain-access" else each for each in context.args]
+    if any(argument in ("--help", "-h") for argument in arguments):
         from gpu_readiness.plugin import describe_options
 
         typer.echo(describe_options())
         raise typer.Exit
-    from gpu_readiness.plugin import run
+    from gpu_readiness.plugin import run, with_source
 
-    raise typer.Exit(run(["--pyargs", "gpu_readiness.checks", *context.args]))
+    raise typer.Exit(run(["--pyargs", "gpu_readiness.checks", *with_source(arguments)]))
+
+
+@app.command()
+def snapshot(
+    output: Annotated[Path, typer.Option(help="A folder that is not there yet, or a .tar.gz.")],
+    redact: Annotated[bool, typer.Option("--redact", help="Replace serials, UUIDs and addresses.")] = False,
+    kubeconfig: Annotated[str | None, typer.Option("--readiness-kubeconfig", help="Of which cluster.")] = None,
+    context: Annotated[str | None, typer.Option("--readiness-context", help="Of which cluster.")] = None,
+    nodes: Annotated[str, typer.Option("--readiness-nodes", help="Label selector, or names and globs.")] = "",
+    standards: Annotated[
+        list[str] | None, typer.Option("--readiness-standard", help="Standards that name nodes to read; repeatable.")
+    ] = None,
+    depth: Annotated[
+        _Depth, typer.Option("--readiness-depth", help="How far down to look; api asks no driver.")
+    ] = _Depth.AUTO,
+    probe: Annotated[_Probe, typer.Option("--readiness-probe", help="How nvidia-smi is asked for.")] = _Probe.AUTO,
+    image: Annotated[str, typer.Option("--readiness-probe-image", help="Image of the probe's pods.")] = "",
+    namespace: Annotated[str, typer.Option("--readiness-namespace", help="Namespace of the probe's pods.")] = "",
+) -> None:
+    """Save what a run over a live cluster would read, to be judged elsewhere.
+
+    Options are those of `gpu-readiness check`. Exit code 6: something could not be read, and is recorded as such.
+    """
+    from gpu_readiness.cluster.source import ClusterOptions
+    from gpu_readiness.snapshot_cli import save_snapshot
+
+    options = ClusterOptions(kubeconfig, context, namespace, probe, image, nodes, depth, tuple(standards or ()))
+    raise typer.Exit(save_snapshot(options, output, redact=redact))
 
 
 @app.command()

@@ -215,9 +215,11 @@ class Node(Subject):
         """The Node object.
 
         Raises:
-            Unmeasured: the cluster has no such node.
+            Unmeasured: the cluster has no such node, or its nodes could not be read.
         """
         found = self.cluster.nodes.get(self.name)
+        if self.cluster.unlisted is not None:
+            raise self.cluster.unlisted
         if found is None:
             raise Unmeasured(Reason.MISSING, f"nodes.json has no node {self.name}", "nodes.json")
         self.outcome.touched = True

@@ -39,8 +39,20 @@ class StandardInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedInfo:
+    """How a live run asked the node's driver: the way that answered, empty if none did; who; and why not by others."""
+
+    way: str
+    by: str
+    not_by: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeReport:
-    """One node; `expected_gpus` is what its standard says, None where it says nothing."""
+    """One node; `expected_gpus` is what its standard says, None where it says nothing.
+
+    `asked` is None where nobody wrote down how the driver was asked.
+    """
 
     name: str
     standard: str
@@ -49,6 +61,7 @@ class NodeReport:
     depth: str
     gpus: tuple[GpuInfo, ...] = ()
     expected_gpus: int | None = None
+    asked: AskedInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,20 +18,22 @@ from pathlib import Path
 from gpu_readiness import __version__
 from gpu_readiness.ahead import Ahead
 from gpu_readiness.declaration import LAYERS, Check, Depth
+from gpu_readiness.evidence import gathered
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
+from gpu_readiness.evidence.gathered import parse_asked
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.evidence.snapshot import Snapshot
 from gpu_readiness.facts.workloads import judge_workload
 from gpu_readiness.judge import Judge
 from gpu_readiness.node import Node
 from gpu_readiness.observe import observe
-from gpu_readiness.report import CheckInfo, GpuInfo, Report, Run, StandardInfo
+from gpu_readiness.report import AskedInfo, CheckInfo, GpuInfo, Report, Run, StandardInfo
 from gpu_readiness.selection import Selection
 from gpu_readiness.standard import Library, NodeFacts, Standard
 from gpu_readiness.standard.consensus import consensus_paths, with_consensus
 from gpu_readiness.standard.detect import sharing_of, stack_of
 from gpu_readiness.summary import Judged, summarise
-from gpu_readiness.verdict import ExitCode, Result, Severity, Verdict, exit_code
+from gpu_readiness.verdict import ExitCode, Reason, Result, Severity, Verdict, exit_code
 from gpu_readiness.workload import load_workloads
 
 GATES: Mapping[str, tuple[str, ...]] = {
@@ -65,8 +67,8 @@ class Settings:
 class Engine:
     """One run over one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
-        """Read the cluster's nodes and choose among them.
+    def __init__(self, snapshot: Snapshot, settings: Settings, source: str = "snapshot") -> None:
+        """Read the cluster's nodes and choose among them; `source` is what the snapshot was made of for this run.
 
         Raises:
             UsageProblem: nodes.json cannot be read, or no node is to be judged.
@@ -77,12 +79,8 @@ class Engine:
         self.started = _now()
         self.library = Library.load(settings.standards)
         self.workloads = load_workloads([Path(each) for each in settings.workloads])
-        try:
-            self.cluster = Cluster(snapshot)
-        except Unmeasured as problem:
-            raise UsageProblem(f"snapshot {snapshot.name}: {problem.message}") from None
-        if not self.cluster.nodes:
-            raise UsageProblem(f"snapshot {snapshot.name}: nodes.json lists no node at all")
+        self.source = source
+        self.cluster = Cluster(snapshot)
         self.nodes = self._select()
         self.depth = self._depth()
         self.layers = settings.layers or GATES[settings.gate]
@@ -101,22 +99,34 @@ class Engine:
     # --- choosing ----------------------------------------------------------------------------------------------------
 
     def _select(self) -> list[str]:
-        by_standard = set(self.library.named_nodes())
         candidates = {name for name, node in self.cluster.nodes.items() if is_gpu_node(node)}
-        candidates |= self.cluster.nodes_with_slices | self.snapshot.node_dirs | by_standard
+        candidates |= self.cluster.nodes_with_slices | self.snapshot.node_dirs | set(self.library.named_nodes())
         try:
             selection = Selection.parse(self.settings.nodes)
         except ValueError as problem:
             raise UsageProblem(str(problem)) from None
+        if self.cluster.unlisted is not None:
+            if self.cluster.unlisted.reason is not Reason.DENIED:
+                raise UsageProblem(f"{self.source} {self.snapshot.name}: {self.cluster.unlisted.message}")
+            # Nodes that are asked for by name are unknown then, which is more than to say nothing of them.
+            candidates |= selection.plain_names
         chosen = sorted(name for name in candidates if selection.takes(name, self._labels(name)))
         if not chosen:
-            seen = len(self.cluster.nodes)
-            if not candidates:
-                said = f"{seen} node{'s' if seen != 1 else ''} seen, none has a GPU label, a GPU resource or artefacts"
-            else:
-                said = f"{len(candidates)} GPU nodes of {seen} seen, none matches {self.settings.nodes!r}"
-            raise UsageProblem(f"no node to judge in {self.snapshot.name}: {said}")
+            raise UsageProblem(self._nothing_to_judge(candidates))
         return chosen
+
+    def _nothing_to_judge(self, candidates: Collection[str]) -> str:
+        where = f"{self.source} {self.snapshot.name}"
+        if self.cluster.unlisted is not None:
+            return f"{where}: {self.cluster.unlisted.message}"
+        seen = len(self.cluster.nodes)
+        if not seen:
+            return f"{where}: nodes.json lists no node at all"
+        if candidates:
+            said = f"{len(candidates)} GPU nodes of {seen} seen, none matches {self.settings.nodes!r}"
+        else:
+            said = f"{seen} node{'s' if seen != 1 else ''} seen, none has a GPU label, a GPU resource or artefacts"
+        return f"no node to judge in {where}: {said}"
 
     def _labels(self, name: str) -> Mapping[str, str]:
         node = self.cluster.nodes.get(name)
@@ -218,8 +228,16 @@ class Engine:
             if node.has_standard:
                 judged.standard = StandardInfo(node.standard.name, node.standard.digest)
                 judged.expected_gpus = _expected_gpus(node.standard)
+            judged.asked = self._asked(name)
             node.release()
         return judged
+
+    def _asked(self, name: str) -> AskedInfo | None:
+        try:
+            asked = parse_asked(self.snapshot.artefact(name, gathered.SOURCE, 1 << 20))
+        except Unmeasured:
+            return None
+        return AskedInfo(asked.way, asked.by, tuple(asked.not_by.items()))
 
     def close(self) -> None:
         """Stop whatever still works for this run."""
@@ -332,8 +350,8 @@ class Engine:
             finished=_rfc3339(_now()),
             gate=self.settings.gate,
             depth=self.depth.label,
-            source_kind="snapshot",
-            source_name=Path(self.snapshot.name).name,
+            source_kind=self.source,
+            source_name=Path(self.snapshot.name).name if self.source == "snapshot" else self.snapshot.name,
             version=__version__,
             standards=standards,
         )

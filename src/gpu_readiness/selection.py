@@ -52,6 +52,11 @@ class Selection:
             position = match.end()
         return cls(terms=tuple(terms))
 
+    @property
+    def plain_names(self) -> frozenset[str]:
+        """The names that are no globs."""
+        return frozenset(name for name in self.names if not any(each in name for each in "*?["))
+
     def takes(self, name: str, labels: Mapping[str, str]) -> bool:
         """Whether a node is chosen."""
         if self.names:

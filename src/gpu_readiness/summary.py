@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpu_readiness.declaration import Check
-from gpu_readiness.report import GpuInfo, NodeReport, Share, StandardInfo
+from gpu_readiness.report import AskedInfo, GpuInfo, NodeReport, Share, StandardInfo
 from gpu_readiness.verdict import NodeVerdict, Reason, Result, Severity, Verdict, first_broken, node_verdict
 
 #: What is said of a check that was planned and never judged.
@@ -20,6 +20,7 @@ class Judged:
     standard: StandardInfo | None = None
     expected_gpus: int | None = None
     gpus: tuple[GpuInfo, ...] = ()
+    asked: AskedInfo | None = None
     results: dict[str, Result] = field(default_factory=dict)
 
 
@@ -72,7 +73,8 @@ def summarise(
 def _node(name: str, judged: Judged, own: Sequence[Result], depth: str) -> NodeReport:
     verdict = node_verdict(own)
     standard = judged.standard.name if judged.standard is not None else "none"
-    return NodeReport(name, standard, verdict, first_broken(own, verdict), depth, judged.gpus, judged.expected_gpus)
+    broken = first_broken(own, verdict)
+    return NodeReport(name, standard, verdict, broken, depth, judged.gpus, judged.expected_gpus, judged.asked)
 
 
 def _not_run(node: str, id: str, severity: Severity) -> Result:

@@ -36,14 +36,20 @@ class ClusterSource(Protocol):
 
 
 class Cluster:
-    """Each kind is read once, when first asked for; one that cannot be read raises the same Unmeasured every time."""
+    """Each kind is read once, when first asked for; one that cannot be read raises the same Unmeasured every time.
+
+    `unlisted` says why there are no `nodes` at all, if they could not be read.
+    """
 
     def __init__(self, source: ClusterSource) -> None:
         self._source = source
         self._kept: dict[str, Any] = {}
-        self.nodes: dict[str, kube.KubeNode] = {
-            node.name: node for node in self._objects("nodes", kube.KubeNode.of) if node.name
-        }
+        self.nodes: dict[str, kube.KubeNode] = {}
+        self.unlisted: Unmeasured | None = None
+        try:
+            self.nodes = {node.name: node for node in self._objects("nodes", kube.KubeNode.of) if node.name}
+        except Unmeasured as problem:
+            self.unlisted = problem
 
     def _objects(self, kind: str, read: Callable[[Json], T]) -> list[T]:
         data = self._source.cluster_list(kind)

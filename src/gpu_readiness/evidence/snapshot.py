@@ -154,10 +154,17 @@ def open_snapshot(path: Path) -> Iterator[Snapshot]:
         return
     if not path.is_file():
         raise SnapshotError(f"snapshot {path}: no such directory or archive")
-    scratch = Path(tempfile.mkdtemp(prefix="gpu-readiness-"))
-    try:
+    with scratch_folder() as scratch:
         _unpack(path, scratch)
         yield _snapshot(_top(scratch), str(path))
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder that is gone when the context ends."""
+    scratch = Path(tempfile.mkdtemp(prefix="gpu-readiness-"))
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 
 _GATES = ("acceptance", "drift", "pre-upgrade")
 _DEPTHS = ("auto", "api", "smi", "probe", "active")
+_PROBES = ("auto", "pod", "dra", "exec", "none")
+#: Any of these says what to judge, and starts a readiness run.
+SOURCES = ("--readiness-snapshot", "--readiness-cluster", "--readiness-kubeconfig", "--readiness-context")
 
 
 #: The options, as pytest and argparse both take them.
 OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--readiness-snapshot", {"metavar": "DIR", "help": "judge this snapshot: a directory, .tar, .tar.gz or .tar.zst"}),
+    (
+        "--readiness-cluster",
+        {"action": "store_true", "help": "judge the cluster of the current context, or the one that this runs in"},
+    ),
+    ("--readiness-kubeconfig", {"metavar": "FILE", "help": "judge the cluster of this kubeconfig"}),
+    ("--readiness-context", {"metavar": "NAME", "help": "judge the cluster of this context"}),
     (
         "--readiness-standard",
         {
@@ -46,6 +55,24 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "default": _DEPTHS[0],
             "help": "how far down to look; auto: probe where any node has a probe, else smi (default: %(default)s)",
         },
+    ),
+    (
+        "--readiness-probe",
+        {
+            "choices": _PROBES,
+            "default": _PROBES[0],
+            "help": "how nvidia-smi is asked for: a pod with a DRA claim, an unprivileged pod, by exec in a pod of the "
+            "GPU stack, or none; auto: the first of these that works (default: %(default)s)",
+        },
+    ),
+    ("--readiness-probe-image", {"metavar": "IMAGE", "default": "", "help": "image of the probe's pods"}),
+    (
+        "--readiness-namespace",
+        {"metavar": "NAME", "default": "", "help": "namespace of the probe's pods (default: the context's)"},
+    ),
+    (
+        "--readiness-explain-access",
+        {"action": "store_true", "help": "say what this identity may and may not do in the cluster, and do none of it"},
     ),
     (
         "--readiness-workloads",
@@ -83,10 +110,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Start the engine's own plugin if a source was given."""
-    if config.getoption("--readiness-snapshot") is not None:
+    if any(config.getoption(source) for source in SOURCES):
         from gpu_readiness.plugin.session import ReadinessSession
 
         config.pluginmanager.register(ReadinessSession(config), "gpu_readiness_session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Explain rights instead of running anything, if that is asked for."""
+    if not config.getoption("--readiness-explain-access"):
+        return None
+    from gpu_readiness.plugin.session import explain
+
+    return explain(config)
 
 
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> list[Any] | None:
@@ -107,8 +144,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     homeless = config.stash.get(_HOMELESS, [])
     if homeless and not items:
         raise pytest.UsageError(
-            f"{len(homeless)} readiness checks collected and nothing to judge; give --readiness-snapshot DIR "
-            "(try `gpu-readiness demo` for one)"
+            f"{len(homeless)} readiness checks collected and nothing to judge; give --readiness-cluster, "
+            "--readiness-kubeconfig FILE or --readiness-snapshot DIR (try `gpu-readiness demo` for one)"
         )
 
 
@@ -116,7 +153,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Beside ordinary tests, checks without a source are left out, and that is said."""
     homeless = config.stash.get(_HOMELESS, [])
     if homeless:
-        line = f"{len(homeless)} readiness checks were not run: there is no --readiness-snapshot to judge"
+        line = f"{len(homeless)} readiness checks were not run: nothing to judge, no {' or '.join(SOURCES[:2])}"
         terminalreporter.write_line(line, yellow=True)
 
 
@@ -147,6 +184,12 @@ _CACHE_OPTIONS = (
     "--stepwise",
     "--cache",
 )
+
+
+def with_source(arguments: Sequence[str]) -> list[str]:
+    """The command's arguments; where none says what to judge, it is the current cluster."""
+    given = any(argument.partition("=")[0] in SOURCES for argument in arguments)
+    return [*arguments] if given else ["--readiness-cluster", *arguments]
 
 
 def run(arguments: Sequence[str]) -> int:

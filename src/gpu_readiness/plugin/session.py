@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from gpu_readiness.cluster.access import AccessProblem
+from gpu_readiness.cluster.source import ClusterOptions, connect, gather_cluster
 from gpu_readiness.declaration import LAYERS, Check, Outcome, declared
 from gpu_readiness.evidence.reading import Unmeasured
-from gpu_readiness.evidence.snapshot import SnapshotError, open_snapshot
+from gpu_readiness.evidence.snapshot import Snapshot, SnapshotError, open_snapshot, scratch_folder
 from gpu_readiness.node import Node
 from gpu_readiness.plugin import terminal
 from gpu_readiness.plugin.items import (
@@ -29,8 +31,9 @@ from gpu_readiness.report import Report
 from gpu_readiness.reports import ReportError, write_all
 from gpu_readiness.reports.text import clean
 from gpu_readiness.run import Engine, Settings, UsageProblem, no_garbage_collection
+from gpu_readiness.selection import Selection
 from gpu_readiness.standard import StandardError
-from gpu_readiness.verdict import Reason, Result, Severity
+from gpu_readiness.verdict import ExitCode, Reason, Result, Severity
 from gpu_readiness.workload import WorkloadError
 
 #: Arguments of a check that the engine gives; a check that asks for more is an ordinary test with these as fixtures.
@@ -70,14 +73,22 @@ class ReadinessSession:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Open the snapshot; whatever makes it unusable ends the run with one line."""
-        self._draw("reading the snapshot")
         try:
-            snapshot = self._exit.enter_context(open_snapshot(Path(self.config.getoption("--readiness-snapshot"))))
-            self.engine = Engine(snapshot, self.settings)
-        except (SnapshotError, UsageProblem, StandardError, WorkloadError) as problem:
+            self.engine = self._engine()
+        except (AccessProblem, SnapshotError, UsageProblem, StandardError, WorkloadError) as problem:
             self._exit.close()
             raise pytest.UsageError(clean(str(problem))) from None
         self._draw("")
+
+    def _engine(self) -> Engine:
+        place = self.config.getoption("--readiness-snapshot")
+        if place is not None:
+            self._draw("reading the snapshot")
+            return Engine(self._exit.enter_context(open_snapshot(Path(place))), self.settings)
+        folder = self._exit.enter_context(scratch_folder())
+        name = gather_cluster(_cluster_options(self.config), folder, self._draw)
+        self._draw("reading what was gathered")
+        return Engine(Snapshot(folder, name), self.settings, source="cluster")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection(self) -> Any:
@@ -325,12 +336,47 @@ def _in_our_words(problem: BaseException | None) -> BaseException | None:
     return AssertionError(problem.msg) if isinstance(problem, pytest.fail.Exception) else problem
 
 
+def explain(config: pytest.Config) -> int:
+    """Print what the identity may do in the cluster: 0 if it may list all that is judged, 6 if not."""
+    from rich.console import Console
+
+    from gpu_readiness.cluster.explain import explain_access
+
+    options = _cluster_options(config)
+    try:
+        api = connect(options)
+    except AccessProblem as problem:
+        raise pytest.UsageError(clean(str(problem))) from None
+    enough = explain_access(api, options.namespace or api.namespace, Console(highlight=False, soft_wrap=True))
+    return ExitCode.READY if enough else ExitCode.UNKNOWN
+
+
+def _cluster_options(config: pytest.Config) -> ClusterOptions:
+    return ClusterOptions(
+        kubeconfig=config.getoption("--readiness-kubeconfig"),
+        context=config.getoption("--readiness-context"),
+        namespace=config.getoption("--readiness-namespace"),
+        probe=config.getoption("--readiness-probe"),
+        image=config.getoption("--readiness-probe-image"),
+        nodes=config.getoption("--readiness-nodes"),
+        depth=config.getoption("--readiness-depth"),
+        standards=tuple(config.getoption("--readiness-standard")),
+    )
+
+
 def _settings(config: pytest.Config) -> Settings:
+    own = [source for source in ("--readiness-kubeconfig", "--readiness-context") if config.getoption(source)]
+    if own and config.getoption("--readiness-snapshot"):
+        raise pytest.UsageError(f"--readiness-snapshot and {own[0]}: a run judges one of them; leave one away")
     layers = config.getoption("--readiness-layers")
     chosen = tuple(part.strip() for part in layers.split(",")) if layers is not None else None
     for layer in chosen or ():
         if layer not in LAYERS:
             raise pytest.UsageError(f"--readiness-layers: {clean(layer)!r} is no layer; layers are {', '.join(LAYERS)}")
+    try:
+        Selection.parse(config.getoption("--readiness-nodes"))
+    except ValueError as problem:
+        raise pytest.UsageError(clean(str(problem))) from None
     coverage = config.getoption("--readiness-min-coverage")
     if not 0 <= coverage <= 100:
         raise pytest.UsageError(f"--readiness-min-coverage: {coverage:g} is no percentage from 0 to 100")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def write(out: pytest.TerminalReporter, report: Report, written: Sequence[Path],
     if not brief:
         _nodes(out, report)
         _gaps(out, report)
+        _ways(out, report)
     out.write_line(_bottom_line(report), bold=True, **_COLOURS[report.word])
     if written and not brief:
         out.write_line("reports: " + "  ".join(str(path) for path in written))
@@ -61,6 +62,18 @@ def _gaps(out: pytest.TerminalReporter, report: Report) -> None:
     for (check, word), names in gaps.items():
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         out.write_line(f"  {check}: {word} on {', '.join(map(clean, names[:MAX_NAMES]))}{more}", yellow=True)
+
+
+def _ways(out: pytest.TerminalReporter, report: Report) -> None:
+    """How the nodes' drivers were asked, and why not by a way that needs fewer rights."""
+    found: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    for node in report.nodes:
+        if node.asked is not None:
+            found[node.asked.way, tuple(f"not by {way}: {why}" for way, why in node.asked.not_by)] += 1
+    for (way, why), count in found.most_common(MAX_NAMES):
+        nodes = f"{count} node{'s' if count > 1 else ''}"
+        said = f"the driver of {nodes} was asked by {way}" if way else f"the driver of {nodes} could not be asked"
+        out.write_line("; ".join(clean(each) for each in (said, *why)))
 
 
 def _node(out: pytest.TerminalReporter, node: NodeReport, own: Sequence[Result]) -> None:
