@@ -1,0 +1,51 @@
+"""What the nodes say: the folder that the double reads at each request."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+
+class Double:
+    """Sets what each node says; `scrapes` is where the exporters can be reached over loopback."""
+
+    def __init__(self, folder: Path, scrapes: str) -> None:
+        self.folder = folder
+        self.scrapes = scrapes
+
+    def node(self, name: str) -> Path:
+        """The folder of a node's artefacts, named as in a snapshot; it is made."""
+        path = self.folder / "nodes" / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def put(self, node: str, artefact: str, content: str | bytes | None) -> None:
+        """Set what a node says, all at once; None: it says nothing."""
+        path = self.node(node) / artefact
+        if content is None:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = path.with_name(f".{path.name}")
+        written.write_bytes(content.encode() if isinstance(content, str) else content)
+        written.replace(path)  # what was there may be a link to the file of a snapshot
+
+    def behave(self, node: str, **behaviour: str) -> None:
+        """Have the parts of a node misbehave: kubelet, exec, logs, kernel, exporter, pod; without any, it is well."""
+        self.put(node, "behave.json", json.dumps(behaviour) if behaviour else None)
+
+    def clear(self) -> None:
+        """Have no node say anything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def copy(self, snapshot: Path) -> None:
+        """Have nodes say what they say in a snapshot; its files are linked to."""
+        for node in (snapshot / "nodes").iterdir() if (snapshot / "nodes").is_dir() else ():
+            for root, _, names in os.walk(node):
+                target = self.node(node.name) / Path(root).relative_to(node)
+                target.mkdir(exist_ok=True)
+                for name in names:
+                    (target / name).unlink(missing_ok=True)
+                    (target / name).symlink_to((Path(root) / name).resolve())

@@ -1,0 +1,93 @@
+"""The rig's processes: started under a warden, watched while they come up, and killed at the end."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+WARDEN = Path(__file__).with_name("warden.py")
+SHARED_MEMORY = Path("/dev/shm")
+ROOM = 2 * 2**30
+
+
+class RigError(Exception):
+    """A part of the rig does not do what it should."""
+
+
+class Process:
+    """A program that runs until it is stopped, or until this process is gone."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = [str(each) for each in command]
+        self._folder = folder
+        self._warden: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; what it writes is appended to its log."""
+        with self.log.open("ab") as log:
+            self._warden = _warden("run", *self._command, output=log, folder=self._folder)
+
+    def stop(self) -> None:
+        """Kill it, and return when it is gone."""
+        if self._warden is not None:
+            _end(self._warden)
+            self._warden = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return self._warden is not None and self._warden.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait until it is `ready`. RigError with the end of its log if it ends before, or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.running:
+                raise RigError(f"{self.name} ended before {what}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise RigError(f"{self.name}: not {what} within {seconds:.0f} s:\n{self.tail()}")
+            time.sleep(0.02)
+
+    def tail(self, lines: int = 30) -> str:
+        """The end of its log."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+
+class Folder:
+    """A folder for one control plane, in memory where there is room; it goes when this process is gone."""
+
+    def __init__(self) -> None:
+        in_memory = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > ROOM
+        # Paths of unix sockets may have 107 characters; a TMPDIR may be longer than that.
+        self.path = Path(tempfile.mkdtemp(prefix="gpu-readiness-rig-", dir=SHARED_MEMORY if in_memory else None))
+        self._warden = _warden("remove", str(self.path), output=subprocess.DEVNULL, folder=Path("/"))
+
+    def remove(self) -> None:
+        """Remove it, and return when it is gone."""
+        _end(self._warden)
+
+
+def _warden(*arguments: str, output: int | IO[bytes], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(WARDEN), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        start_new_session=True,  # Ctrl-C is for the tests, which then stop everything in order
+    )
+
+
+def _end(warden: subprocess.Popen[bytes]) -> None:
+    assert warden.stdin is not None
+    warden.stdin.close()
+    warden.wait(timeout=30)
