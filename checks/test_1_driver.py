@@ -159,11 +159,12 @@ def test_xid(node: Node) -> None:
             event.field,
             expected="none since boot",
             observed=event.observed,
-            source=f"kernel.log line {event.line}",
+            source=event.source,
             hint=event.hint,
             severity="critical" if event.grade == "fatal" else "warning",
         )
-    node.require(True, "kernel.log", expected="read", observed="read", source="kernel.log")
+    lines = node.kernel_log.lines
+    node.require(lines > 0, "kernel.log", expected="messages", observed=f"{lines} lines", source="kernel.log")
     if node.kernel_log.cut:
         node.unmeasured(Reason.UNPARSABLE, "kernel.log was cut off: its last line has no end")
     if not node.kernel_log.since_boot:

@@ -320,11 +320,20 @@ def test_ordinary_tests_run_beside_checks(failing: bool, good: Path, pytester: p
 # --- nothing to judge ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[*PYTEST, *CHECKS], [*COMMAND, "check"], [*COMMAND, "check", "-q"]], ids=range(3))
-def test_checks_without_a_source_are_refused_in_one_line(command: list[str], tmp_path: Path) -> None:
-    done = run(command, tmp_path)
+def test_checks_without_a_source_are_refused_in_one_line(tmp_path: Path) -> None:
+    done = run([*PYTEST, *CHECKS], tmp_path)
     assert done.code == 4
     assert re.fullmatch(r"ERROR: \d+ readiness checks collected and nothing to judge; give .+\n*", done.err)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-q"], ["--readiness-context", "x"]])
+def test_the_command_without_a_cluster_says_so_in_one_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    done = run([*COMMAND, "check", *arguments], tmp_path)
+    assert done.code == 4
+    assert re.fullmatch(r"ERROR: no cluster to judge: there is no kubeconfig \S+/none, and .+\n*", done.err)
 
 
 def _cluster(folder: Path, text: str) -> Path:

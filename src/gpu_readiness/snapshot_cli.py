@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tarfile
 import tempfile
@@ -43,6 +44,9 @@ def save_snapshot(options: ClusterOptions, output: Path, *, redact: bool) -> int
             if redact:
                 Redactor().tree(gathered, scratch / "redacted")
                 gathered = scratch / "redacted"
+            refusal = gathered / "cluster" / "nodes.json.error"
+            if refusal.is_file():
+                raise AccessProblem(f"cluster {name}: {json.loads(refusal.read_text(encoding='utf-8'))['message']}")
             nodes, gaps = _counts(gathered)
             _move(gathered, output)
     except (AccessProblem, StandardError, Unmeasured) as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
@@ -110,7 +111,13 @@ class ApiServer:
             except config.ConfigException as problem:
                 raise AccessProblem(f"in-cluster service account: {problem}") from None
             return cls(configuration, "in-cluster", _NAMESPACE_FILE.read_text(encoding="utf-8").strip())
-        shown = kubeconfig or config.KUBE_CONFIG_DEFAULT_LOCATION
+        shown = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
+        if not any(Path(each).expanduser().is_file() for each in shown.split(os.pathsep)):
+            where = "" if kubeconfig else ", and this is no pod of a cluster"
+            raise AccessProblem(
+                f"no cluster to judge: there is no kubeconfig {shown}{where}; "
+                "give --readiness-kubeconfig FILE or --readiness-snapshot DIR (try `gpu-readiness demo` for one)"
+            )
         try:
             contexts, active = config.list_kube_config_contexts(kubeconfig)
             config.load_kube_config(kubeconfig, context, configuration)
@@ -245,8 +252,6 @@ class ApiServer:
 
 def _in_cluster() -> bool:
     """Whether this runs in a pod and nothing says to talk to another cluster."""
-    import os
-
     return "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ and _TOKEN_FILE.is_file()
 
 

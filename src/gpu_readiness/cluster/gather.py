@@ -24,7 +24,7 @@ from gpu_readiness.cluster.stack import NodeStack
 from gpu_readiness.cluster.workers import run_all
 from gpu_readiness.evidence import gathered
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
-from gpu_readiness.evidence.kube import KubeNode, ResourceSlice, RuntimeClass, mapping, text
+from gpu_readiness.evidence.kube import Event, KubeNode, ResourceSlice, RuntimeClass, mapping, text
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.selection import Selection
 from gpu_readiness.verdict import Reason
@@ -132,9 +132,9 @@ def _all(item: Json) -> bool:
 
 
 def _of_the_kernel(item: Json) -> bool:
-    """Events that quote NVIDIA's driver; what else happens to nodes is no evidence of ours."""
-    message = item.get("message") or item.get("note")
-    return isinstance(message, str) and "NVRM" in message
+    """Events that quote NVIDIA's driver, and reboots, which make those before them history."""
+    event = Event.of(item)
+    return "NVRM" in event.message or event.reason == "Rebooted"
 
 
 def _say_where_from(api: ApiServer, folder: Path) -> None:

@@ -23,6 +23,7 @@ _KINDS = {
     "clusterpolicies": ("ClusterPolicy", "GPUCluster"),
     "daemonsets": ("DaemonSet",),
     "poddisruptionbudgets": ("PodDisruptionBudget",),
+    "events": ("Event",),
     "deviceclasses": ("DeviceClass",),
     "resourceclaims": ("ResourceClaim",),
 }
@@ -118,6 +119,13 @@ class Cluster:
     def daemon_sets(self) -> list[kube.DaemonSet]:
         """DaemonSets."""
         return self._get("daemonsets", lambda: self._objects("daemonsets", kube.DaemonSet.of))
+
+    def events_of(self, node: str) -> list[kube.Event]:
+        """Events about a node, the oldest first, of those since it was last rebooted."""
+        events = self._get("events", lambda: _group(self._objects("events", kube.Event.of), lambda event: event.node))
+        own = sorted(events.get(node, []), key=lambda event: event.at)
+        boots = [index for index, event in enumerate(own) if event.reason == "Rebooted"]
+        return own[boots[-1] + 1 if boots else 0 :]
 
     def disruption_budgets(self) -> list[kube.DisruptionBudget]:
         """PodDisruptionBudgets."""

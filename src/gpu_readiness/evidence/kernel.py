@@ -132,6 +132,13 @@ def parse_kernel_log(data: bytes, source: str = "kernel.log") -> KernelLog:
     )
 
 
+def parse_reported(messages: Iterable[str]) -> tuple[KernelEvent, ...]:
+    """The driver's messages among single lines that somebody else quoted from a kernel log; of equal ones the first."""
+    lines = [line for message in messages for line in message.split("\n")]
+    found = _events(_driver_lines([line.encode() for line in lines], 1))
+    return tuple({(event.kind, event.code, event.bus, event.message): event for event in found}.values())
+
+
 def _driver_lines(lines: list[bytes], first: int) -> Iterator[_Line]:
     for number, line in enumerate(lines, first):
         if b"NVRM:" in line or b"SXid" in line:

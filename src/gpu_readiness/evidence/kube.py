@@ -94,6 +94,7 @@ class KubeNode:
     unschedulable: bool
     info: dict[str, str]
     managed: dict[str, str] = field(default_factory=dict)
+    created: str = ""
 
     @classmethod
     def of(cls, data: Json) -> KubeNode:
@@ -116,6 +117,7 @@ class KubeNode:
             unschedulable=spec.get("unschedulable") is True,
             info=strings(status.get("nodeInfo")),
             managed=_managed_since(meta),
+            created=text(meta.get("creationTimestamp")),
         )
 
 
@@ -374,6 +376,33 @@ class ClusterPolicy:
             text(mapping(data.get("metadata")).get("name")),
             text(status.get("state")),
             tuple(map(Condition.of, sequence(status.get("conditions")))),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An Event about a node; `at` is when it was seen last, as RFC 3339."""
+
+    node: str
+    reason: str
+    message: str
+    at: str
+
+    @classmethod
+    def of(cls, data: Json) -> Event:
+        """Read one item of events.json, of the core group's or of events.k8s.io's form."""
+        about = mapping(data.get("involvedObject")) or mapping(data.get("regarding"))
+        times = (
+            data.get("lastTimestamp"),
+            mapping(data.get("series")).get("lastObservedTime"),
+            data.get("eventTime"),
+            mapping(data.get("metadata")).get("creationTimestamp"),
+        )
+        return cls(
+            node=text(about.get("name")) if about.get("kind") == "Node" else "",
+            reason=text(data.get("reason"))[:200],
+            message=(text(data.get("message")) or text(data.get("note")))[:2000],
+            at=next(filter(None, map(text, times)), ""),
         )
 
 

@@ -16,20 +16,22 @@ class GradedEvent:
     field: str
     grade: str
     observed: str
-    line: int
+    source: str
     hint: str
 
 
 def graded_events(node: Node) -> list[GradedEvent]:
     """Every event of this boot, graded by the node's standard and the default table.
 
-    Raises:
-        Unmeasured: there is no kernel log.
+    Where there is no kernel log, what Events of the node quote from it.
     """
-    log = node.kernel_log
+    try:
+        events, place = node.kernel_log.events, "kernel.log line {}"
+    except Unmeasured:
+        events, place = node.reported_kernel_events, "events.json"
     overrides = node.standard.xid if node.has_standard else None
     found = []
-    for event in log.events:
+    for event in events:
         times = event.count
         repeated = f" ({times} times)" if times > 1 else ""
         if event.kind == "xid" and event.code is not None:
@@ -58,7 +60,9 @@ def graded_events(node: Node) -> list[GradedEvent]:
         else:
             how, name, hint = "warning", event.kind, ""
         where = f" on {event.bus}" if event.bus else ""
-        found.append(GradedEvent(event.kind, how, f"{name}{where}{repeated}: {event.message}", event.line, hint))
+        found.append(
+            GradedEvent(event.kind, how, f"{name}{where}{repeated}: {event.message}", place.format(event.line), hint)
+        )
     return found
 
 

@@ -139,7 +139,7 @@ def items_of(collector: pytest.Collector, name: str, kind: CheckKind, engine: En
 
     The node id is given as text: newer pytest then takes it apart as it does those of its cache, so that --lf knows it.
     """
-    names = {node: f"{name}[{shown(node)}]" for node in engine.nodes}
+    names = {node: f"{name}[{shown(node)}]" for node in engine.nodes_for(kind.check)}
     return [
         ReadinessItem.from_parent(
             collector, name=item, nodeid=f"{collector.nodeid}::{item}", kind=kind, node=node, engine=engine
