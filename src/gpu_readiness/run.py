@@ -43,6 +43,8 @@ GATES: Mapping[str, tuple[str, ...]] = {
 }
 #: Layers that a snapshot has only where somebody ran them.
 _BY_ARTEFACT = ("workload", "serving")
+#: Checks that are planned where a Prometheus was asked, or where a standard demands one.
+_OF_PROMETHEUS = ("telemetry.prometheus", "telemetry.history")
 _LABEL_PATH = "labels.required."
 
 
@@ -52,7 +54,10 @@ class UsageProblem(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a user asked for. `layers` and `depth` are None where the gate, or the evidence, decides."""
+    """What a user asked for. `layers` and `depth` are None where the gate, or the evidence, decides.
+
+    `expected` are nodes that are judged even if the cluster does not show them.
+    """
 
     gate: str = "acceptance"
     layers: tuple[str, ...] | None = None
@@ -62,6 +67,7 @@ class Settings:
     workloads: tuple[str, ...] = ()
     strict: bool = False
     min_coverage: float = 100.0
+    expected: frozenset[str] = frozenset()
 
 
 class Engine:
@@ -86,6 +92,8 @@ class Engine:
         self.layers = settings.layers or GATES[settings.gate]
         self._left = sorted({name for node in self.nodes for name in snapshot.workloads(node)})
         self._kernel_logs = any(snapshot.has(node, "kernel.log") for node in self.nodes)
+        self._prometheus = any(snapshot.has(node, "prometheus.json") for node in self.nodes)
+        self._reported = [name for name in self.nodes if self._reports_xid(name)]
         self.checks: dict[str, Check] = {}
         self.plan: dict[str, dict[str, None]] = {}
         self._left_out: dict[str, list[str]] = {}
@@ -101,12 +109,13 @@ class Engine:
     def _select(self) -> list[str]:
         candidates = {name for name, node in self.cluster.nodes.items() if is_gpu_node(node)}
         candidates |= self.cluster.nodes_with_slices | self.snapshot.node_dirs | set(self.library.named_nodes())
+        candidates |= self.settings.expected
         try:
             selection = Selection.parse(self.settings.nodes)
         except ValueError as problem:
             raise UsageProblem(str(problem)) from None
         if self.cluster.unlisted is not None:
-            if self.cluster.unlisted.reason is not Reason.DENIED:
+            if self.source == "snapshot" or self.cluster.unlisted.reason is not Reason.DENIED:
                 raise UsageProblem(f"{self.source} {self.snapshot.name}: {self.cluster.unlisted.message}")
             # Nodes that are asked for by name are unknown then, which is more than to say nothing of them.
             candidates |= selection.plain_names
@@ -146,8 +155,23 @@ class Engine:
             name = check.id.removeprefix("workload.") if check.layer == "workload" else "serving"
             return any(each == name or each.startswith(f"{name}-") for each in self._left)
         if check.id == "driver.xid":
-            return self._kernel_logs or self.depth >= Depth.PROBE
+            return self._kernel_logs or self.depth >= Depth.PROBE or bool(self._reported)
+        if check.id in _OF_PROMETHEUS:
+            return self._prometheus or self.library.demands_prometheus()
         return True
+
+    def nodes_for(self, check: Check) -> list[str]:
+        """The nodes that a check which belongs to the run is judged on: all, but where single nodes asked for it."""
+        if check.id == "driver.xid" and not (self._kernel_logs or self.depth >= Depth.PROBE):
+            return self._reported
+        return self.nodes
+
+    def _reports_xid(self, name: str) -> bool:
+        """Whether somebody quoted the driver's messages from the node's kernel log."""
+        try:
+            return any("NVRM" in event.message for event in self.cluster.events_of(name))
+        except Unmeasured:
+            return False
 
     def register(self, check: Check, *, external: bool = False) -> None:
         """Add a check; an `external` one is run by somebody else, who hands in what came out.
@@ -261,6 +285,7 @@ class Engine:
     def node(self, name: str) -> Node:
         """A node with its evidence, and with the standard it is judged by."""
         node = Node(name, self.cluster, self.snapshot, self.depth, self.workloads)
+        node.prometheus_asked = self._prometheus
         node.bind(self._agreed(self.library.for_node(self._facts(node))))
         return node
 

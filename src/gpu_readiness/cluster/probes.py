@@ -136,11 +136,14 @@ class Ladder:
     def _run(self, name: str, node: ProbeNode, spec: Json, target: Path) -> str:
         assert self._pods is not None
         pod = self._pods.run(name, node.name, spec, target, seconds=POD_SECONDS, limit=MAX_ARTEFACT)
-        self._refuse_empty(pod, target)
+        self._refuse_unrun(pod, target)
+        if not target.read_bytes().strip():
+            target.unlink()
+            raise Unmeasured(Reason.UNPARSABLE, f"nvidia-smi in a pod of ours printed nothing; {_how_it_ended(pod)}")
         return f"a pod of ours ({name[0]}{node.number})"
 
     @staticmethod
-    def _refuse_empty(pod: Pod, target: Path) -> None:
+    def _refuse_unrun(pod: Pod, target: Path) -> None:
         """A pod whose runtime gave it no driver, or that the kubelet did not take, has measured nothing."""
         own = next((each for each in pod.containers if not each.init), None)
         words = " ".join(
@@ -185,6 +188,11 @@ class Ladder:
             raise Unmeasured(Reason.UNPARSABLE, f"nvidia-smi printed nothing and ended with {done.code}")
         target.write_bytes(done.stdout if done.stdout.strip() else done.stderr)
         return True
+
+
+def _how_it_ended(pod: Pod) -> str:
+    code = next((each.exit_code for each in pod.containers if not each.init), None)
+    return f"exit code {code}"
 
 
 def _runtime_class(classes: Iterable[RuntimeClass]) -> str:

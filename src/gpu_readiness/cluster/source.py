@@ -23,6 +23,7 @@ class ClusterOptions:
     nodes: str = ""
     depth: str = "auto"
     standards: tuple[str, ...] = ()
+    expected: frozenset[str] = frozenset()
 
 
 def gather_cluster(options: ClusterOptions, folder: Path, progress: Callable[[str], None]) -> str:
@@ -32,10 +33,10 @@ def gather_cluster(options: ClusterOptions, folder: Path, progress: Callable[[st
         AccessProblem: no cluster.
         StandardError: a standard cannot be used.
     """
-    expected = frozenset(Library.load(options.standards).named_nodes())
+    named = frozenset(Library.load(options.standards).named_nodes())
     wishes = Wishes(
         nodes=options.nodes,
-        expected=expected,
+        expected=named | options.expected,
         driver=options.depth != "api",
         probe=options.probe,
         image=options.image or PROBE_IMAGE,

@@ -44,6 +44,10 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"metavar": "SELECTOR", "default": "", "help": "label selector, or names and globs, of the nodes to judge"},
     ),
     (
+        "--readiness-baseline",
+        {"metavar": "FILE|DIR", "help": "a report.json or a snapshot; its nodes are judged even if they are gone"},
+    ),
+    (
         "--readiness-gate",
         {"choices": _GATES, "default": _GATES[0], "help": "which layers are judged (default: %(default)s)"},
     ),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gpu_readiness.baseline import BaselineError, nodes_of
 from gpu_readiness.cluster.access import AccessProblem
 from gpu_readiness.cluster.source import ClusterOptions, connect, gather_cluster
 from gpu_readiness.declaration import LAYERS, Check, Outcome, declared
@@ -361,7 +362,16 @@ def _cluster_options(config: pytest.Config) -> ClusterOptions:
         nodes=config.getoption("--readiness-nodes"),
         depth=config.getoption("--readiness-depth"),
         standards=tuple(config.getoption("--readiness-standard")),
+        expected=_expected(config),
     )
+
+
+def _expected(config: pytest.Config) -> frozenset[str]:
+    baseline = config.getoption("--readiness-baseline")
+    try:
+        return nodes_of(Path(baseline)) if baseline else frozenset()
+    except BaselineError as problem:
+        raise pytest.UsageError(clean(str(problem))) from None
 
 
 def _settings(config: pytest.Config) -> Settings:
@@ -394,4 +404,5 @@ def _settings(config: pytest.Config) -> Settings:
         workloads=tuple(config.getoption("--readiness-workloads")),
         strict=config.getoption("--readiness-strict"),
         min_coverage=coverage,
+        expected=_expected(config),
     )
