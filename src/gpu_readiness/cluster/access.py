@@ -31,8 +31,8 @@ _CHUNK = 1 << 16
 _MAX_STATUS = 1 << 16
 #: Answers that may be another one a moment later.
 PASSING = frozenset({429, 500, 502, 503, 504})
-_TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class AccessProblem(ValueError):
@@ -110,7 +110,7 @@ class ApiServer:
                 config.load_incluster_config(client_configuration=configuration)
             except config.ConfigException as problem:
                 raise AccessProblem(f"in-cluster service account: {problem}") from None
-            return cls(configuration, "in-cluster", _NAMESPACE_FILE.read_text(encoding="utf-8").strip())
+            return cls(configuration, "in-cluster", NAMESPACE_FILE.read_text(encoding="utf-8").strip())
         shown = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
         if not any(Path(each).expanduser().is_file() for each in shown.split(os.pathsep)):
             where = "" if kubeconfig else ", and this is no pod of a cluster"
@@ -252,7 +252,7 @@ class ApiServer:
 
 def _in_cluster() -> bool:
     """Whether this runs in a pod and nothing says to talk to another cluster."""
-    return "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ and _TOKEN_FILE.is_file()
+    return "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ and TOKEN_FILE.is_file()
 
 
 def _url(path: str, query: Mapping[str, object] | None) -> str:
