@@ -5,11 +5,14 @@ from __future__ import annotations
 from gpu_readiness import (
     Node,
     Standard,
+    State,
     check,
     exporter_disagreements,
     exporter_faults,
     exporter_strangers,
+    gpu_history,
     missing_metrics,
+    prometheus_series,
 )
 
 SCRAPE = ("telemetry.scrape",)
@@ -88,3 +91,26 @@ def test_health(node: Node, standard: Standard) -> None:
             severity=grade,
         )
     node.require(bool(node.exporter.gpus), "series", expected="of GPUs", observed="none", source="dcgm.prom")
+
+
+@check(
+    "telemetry.prometheus",
+    needs=("?driver.nvml",),
+    hint="look at Prometheus' targets: is this node's exporter scraped, and does a relabelling rule drop its series?",
+)
+def test_prometheus(node: Node, standard: Standard) -> None:
+    """Prometheus has the series of every GPU of this node, and they are fresh."""
+    for uuid, age, limit in prometheus_series(node, standard):
+        there = age.state is not State.ABSENT
+        node.require(there, f"series of {uuid}", expected="in Prometheus", observed="missing", source="prometheus.json")
+        if there:
+            node.judge(f"age of the samples of {uuid}", age, limit)
+
+
+@check(
+    "telemetry.history", severity="warning", hint="look at the series in Prometheus: when did it begin, and what ran?"
+)
+def test_history(node: Node, standard: Standard) -> None:
+    """Over the window, Prometheus has no XID, slowdown, PCIe replays or ECC errors beyond the limits."""
+    for each in gpu_history(node, standard):
+        node.judge_if_known(each.field, each.reading, each.limit, hint=each.hint)

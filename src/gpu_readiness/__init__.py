@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         mig_manager_labels,
         paused_or_moving,
     )
+    from gpu_readiness.facts.prometheus import gpu_history, prometheus_series
     from gpu_readiness.facts.resources import (
         dissenters,
         dra_pool,
@@ -98,6 +99,8 @@ _HOMES = {
     "label_truths": "gpu_readiness.facts.labels",
     "mig_manager_labels": "gpu_readiness.facts.labels",
     "paused_or_moving": "gpu_readiness.facts.labels",
+    "gpu_history": "gpu_readiness.facts.prometheus",
+    "prometheus_series": "gpu_readiness.facts.prometheus",
     "dissenters": "gpu_readiness.facts.resources",
     "dra_pool": "gpu_readiness.facts.resources",
     "expected_resources": "gpu_readiness.facts.resources",
@@ -153,6 +156,7 @@ __all__ = [
     "exporter_faults",
     "exporter_strangers",
     "fatal_xids",
+    "gpu_history",
     "gpus_with_ecc",
     "graded_events",
     "has_no_mig",
@@ -172,6 +176,7 @@ __all__ = [
     "odd_ones_out",
     "paused_or_moving",
     "pods_on_drain",
+    "prometheus_series",
     "quantities",
     "repairs_by",
     "requested",

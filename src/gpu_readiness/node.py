@@ -23,8 +23,9 @@ from gpu_readiness.verdict import Reason, Severity
 
 if TYPE_CHECKING:
     from gpu_readiness.evidence.dcgm import Exporter
-    from gpu_readiness.evidence.kernel import KernelLog
+    from gpu_readiness.evidence.kernel import KernelEvent, KernelLog
     from gpu_readiness.evidence.kube import KubeNode, Pod, ResourceSlice
+    from gpu_readiness.evidence.prometheus import Prometheus
     from gpu_readiness.workload import Workload, WorkloadRun
 
 T = TypeVar("T")
@@ -72,6 +73,8 @@ class Node(Subject):
         self.cluster = cluster
         self.depth = depth
         self.outcome = Outcome(Severity.CRITICAL)
+        #: Whether a Prometheus was asked about any node of the run.
+        self.prometheus_asked = True
         self._artefacts = artefacts
         self._standard: Standard | None = None
         self._kept: dict[str, Any] = {}
@@ -282,6 +285,23 @@ class Node(Subject):
         return self._keep("exporter", lambda: parse_exporter(self._bytes("dcgm.prom")))
 
     @property
+    def prometheus(self) -> Prometheus:
+        """What a Prometheus server answered about this node.
+
+        Raises:
+            NotApplicable: the standard says that nothing collects this node's metrics.
+            Unmeasured: not selected where nobody asked a Prometheus, and the standard does not demand one.
+        """
+        wanted = self._standard.telemetry.prometheus if self._standard is not None else None
+        if wanted == "absent":
+            raise NotApplicable("the standard says that no Prometheus collects this node's metrics")
+        if not self.prometheus_asked and wanted is None:
+            raise Unmeasured(Reason.NOT_SELECTED, "no Prometheus was asked, and the standard demands none")
+        from gpu_readiness.evidence.prometheus import SOURCE, parse_prometheus
+
+        return self._keep("prometheus", lambda: parse_prometheus(self._bytes(SOURCE), self._artefacts.taken))
+
+    @property
     def kernel_log(self) -> KernelLog:
         """The kernel's messages of this boot."""
         from gpu_readiness.evidence.kernel import parse_kernel_log
@@ -290,6 +310,16 @@ class Node(Subject):
             "kernel",
             lambda: parse_kernel_log(self._artefacts.artefact(self.name, "kernel.log", KERNEL_TAIL, tail=True)),
         )
+
+    @property
+    def reported_kernel_events(self) -> tuple[KernelEvent, ...]:
+        """What Events of the node quote from its kernel log: never all of it, so that nothing follows from silence."""
+        from gpu_readiness.evidence.kernel import parse_reported
+
+        try:
+            return parse_reported(event.message for event in self.cluster.events_of(self.name))
+        except Unmeasured:
+            return ()
 
     @property
     def workload_names(self) -> list[str]:

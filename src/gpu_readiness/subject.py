@@ -65,12 +65,12 @@ class Subject:
             if reading.state in (State.BROKEN, State.DENIED):
                 self.judge(name, reading, "")
 
-    def judge_if_known(self, field: str, reading: Reading, expected: Expected | None) -> None:
+    def judge_if_known(self, field: str, reading: Reading, expected: Expected | None, *, hint: str = "") -> None:
         """As `judge`; where the standard is silent, that is counted and nothing is judged."""
         if expected is None:
             self.outcome.silent += 1
         else:
-            self.judge(field, reading, expected)
+            self.judge(field, reading, expected, hint=hint)
 
     def expect_member(self, field: str, member: str) -> None:
         """A field that is a list (or words) has this among its members."""

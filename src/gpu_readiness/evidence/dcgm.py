@@ -142,10 +142,13 @@ def _count(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
+def is_blank(number: float) -> bool:
+    """Whether a number is none to DCGM, but says that there is no value."""
+    return number in _BLANK or number >= _BLANK_INT64
+
+
 def _value(number: float) -> float | None:
-    if not math.isfinite(number) or number in _BLANK or number >= _BLANK_INT64:
-        return None
-    return number
+    return None if not math.isfinite(number) or is_blank(number) else number
 
 
 def _said(text: str | None) -> str | None:

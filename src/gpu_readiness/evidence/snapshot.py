@@ -6,6 +6,7 @@ of the directories that are there, and every size is bounded.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import stat
@@ -49,6 +50,15 @@ class Snapshot:
         self.root = root
         self.name = name
         self._node_dirs = {place.name for place in _entries(root / "nodes") if _is_directory(place)}
+
+    @property
+    def taken(self) -> float | None:
+        """When it was taken, in seconds since 1970; None if snapshot.json does not say."""
+        try:
+            said = json.loads(self._read(self.root, "snapshot.json", 1 << 20))["taken"]
+            return dt.datetime.fromisoformat(said).timestamp()
+        except (Unmeasured, ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+            return None
 
     @property
     def node_dirs(self) -> frozenset[str]:

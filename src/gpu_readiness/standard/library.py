@@ -63,6 +63,16 @@ class Library:
         """Whether any of the given standards, or what it extends, has to look at a whole fleet."""
         return any(consensus_paths(self.get(document.name)) for document in self._given)
 
+    def demands_prometheus(self) -> bool:
+        """Whether any of the given standards wants a Prometheus to collect its nodes' metrics."""
+        return any(self.get(document.name).telemetry.prometheus == "required" for document in self._given)
+
+    def history_window(self) -> str:
+        """The longest window over which any of the standards, or of the shipped ones, judges what Prometheus has."""
+        stacks = [name for name in self._documents if family(name) == "stack"]
+        standards = [self.get(name) for name in (*(document.name for document in self._given), *stacks)]
+        return max((each.telemetry.history for each in standards), key=lambda each: each.seconds).span
+
     def named_nodes(self) -> tuple[str, ...]:
         """Nodes that the given standards name in full: they are to be judged even if nothing else knows of them."""
         patterns = (pattern for document in self._given for pattern in document.match.nodes)

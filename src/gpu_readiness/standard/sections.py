@@ -154,11 +154,41 @@ class LabelsStandard(Section):
     taints: Names | None = None
 
 
+class HistoryStandard(Section):
+    """What may have come up over `window`, as far as Prometheus has series of it.
+
+    `coverage` is the share of the window (%) that Prometheus has to have. `xid`: how often a code may come up, where
+    its grade is not to decide. `replay_rate` in PCIe replays per minute, `throttle` in % of the time that the hardware
+    slows a GPU down, `ecc` in uncorrectable errors. Without the series of what is `required`, it was not measured.
+    """
+
+    window: Annotated[str, Field(pattern=r"^[1-9]\d{0,4}[smhdw]$")] | None = None
+    coverage: Amount | None = None
+    xid: dict[Name, Amount] = Field(default_factory=dict)
+    replay_rate: Amount | None = None
+    throttle: Amount | None = None
+    ecc: Amount | None = None
+    required: tuple[Literal["xid", "replay-rate", "throttle", "ecc"], ...] = ()
+
+    @property
+    def span(self) -> str:
+        """The window, also where nothing is said."""
+        return self.window or "24h"
+
+    @property
+    def seconds(self) -> int:
+        """The seconds of the window."""
+        return int(self.span[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[self.span[-1]]
+
+
 class TelemetryStandard(Section):
-    """The exporter; `metrics` by their old DCGM names."""
+    """The exporter, and who collects from it; `metrics` by their old DCGM names, `sample_age` in seconds."""
 
     exporter: Presence | None = None
     metrics: Names = ()
+    prometheus: Presence | None = None
+    sample_age: Amount | None = None
+    history: HistoryStandard = HistoryStandard()
 
 
 class ServingStandard(Section):

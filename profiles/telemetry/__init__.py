@@ -1,0 +1,1 @@
+"""What exporters and Prometheus have to show, whatever the stack."""
