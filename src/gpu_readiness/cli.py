@@ -89,6 +89,9 @@ def snapshot(
         _Depth, typer.Option("--readiness-depth", help="How far down to look; api asks no driver.")
     ] = _Depth.AUTO,
     probe: Annotated[_Probe, typer.Option("--readiness-probe", help="How nvidia-smi is asked for.")] = _Probe.AUTO,
+    seconds: Annotated[
+        float, typer.Option("--readiness-probe-timeout", min=1, max=3600, help="Seconds that one way may take.")
+    ] = 180.0,
     image: Annotated[str, typer.Option("--readiness-probe-image", help="Image of the probe's pods.")] = "",
     namespace: Annotated[str, typer.Option("--readiness-namespace", help="Namespace of the probe's pods.")] = "",
 ) -> None:
@@ -99,7 +102,9 @@ def snapshot(
     from gpu_readiness.cluster.source import ClusterOptions
     from gpu_readiness.snapshot_cli import save_snapshot
 
-    options = ClusterOptions(kubeconfig, context, namespace, probe, image, nodes, depth, tuple(standards or ()))
+    options = ClusterOptions(
+        kubeconfig, context, namespace, probe, image, seconds, nodes, depth, tuple(standards or ())
+    )
     raise typer.Exit(save_snapshot(options, output, redact=redact))
 
 

@@ -34,8 +34,10 @@ Progress = Callable[[str], None]
 
 #: nvcr.io's CUDA base image: the smallest of NVIDIA's that the runtime puts nvidia-smi into.
 PROBE_IMAGE = "nvcr.io/nvidia/cuda:12.4.1-base-ubuntu22.04"
-#: Reads of nodes at the same time, and pods of ours at the same time.
+#: Reads of nodes at the same time by one way, and pods of ours at the same time.
 CONCURRENT_READS = 48
+#: Seconds that one way may take to get an answer from a node's driver; an exec, which pulls no image, has half of it.
+PROBE_SECONDS = 180.0
 #: Seconds after which Kubernetes removes what we made, whatever became of us.
 LIFETIME = 3600
 #: What a node may be called: a name is a folder's name here.
@@ -57,6 +59,7 @@ class Wishes:
     driver: bool = True
     probe: str = "auto"
     image: str = PROBE_IMAGE
+    seconds: float = PROBE_SECONDS
     namespace: str = ""
 
 
@@ -153,13 +156,14 @@ def _read_nodes(api: ApiServer, folder: Path, wishes: Wishes, found: _Found, pro
     # A node that is not Ready may keep its readers until their deadlines; the others come first.
     order = sorted(found.selected, key=lambda name: (not _is_ready(found.nodes[name]), name))
     places = {name: folder / "nodes" / name for name in order}
-    tasks = [partial(_scrape, api, found.stacks[name], places[name]) for name in order]
+    groups = [[partial(_scrape, api, found.stacks[name], places[name]) for name in order]]
     if not rights.missing(KERNEL_LOG.rights):
-        tasks += [partial(_kernel_log, api, name, places[name]) for name in order]
+        groups.append([partial(_kernel_log, api, name, places[name]) for name in order])
     with _ladder(api, folder, rights, wishes, found) as ladder:
         if ladder is not None:
-            tasks += [partial(_ask, ladder, node, wishes.probe, places[node.name]) for node in _numbered(order, found)]
-        run_all(tasks, CONCURRENT_READS, lambda done, total: progress(f"reading nodes: {done} of {total} reads"))
+            nodes = _numbered(order, found)
+            groups.append([partial(_ask, ladder, node, wishes.probe, places[node.name]) for node in nodes])
+        run_all(groups, CONCURRENT_READS, lambda done, total: progress(f"reading nodes: {done} of {total} reads"))
 
 
 def _is_ready(node: KubeNode) -> bool:
@@ -181,27 +185,24 @@ def _ladder(
     if not wishes.driver or wishes.probe == "none" or not found.selected:
         yield None
         return
-    classes = _runtime_classes(folder)
+    ladder = partial(probes.Ladder, api, rights, classes=_runtime_classes(folder), seconds=wishes.seconds)
     if wishes.probe == "exec":
-        yield probes.Ladder(api, rights, None, Unmeasured(Reason.NOT_SELECTED, "not asked for"), classes)
+        yield ladder(None, Unmeasured(Reason.NOT_SELECTED, "not asked for"))
         return
-    lacking = rights.missing(POD.rights)
-    if lacking:
-        problem = Unmeasured(Reason.DENIED, f"not allowed; needed: {lacking[0].rule}")
-        yield probes.Ladder(api, rights, None, problem, classes)
+    if lacking := rights.missing(POD.rights):
+        yield ladder(None, Unmeasured(Reason.DENIED, f"not allowed; needed: {lacking[0].rule}"))
         return
     own = OwnPods(api, wishes.namespace or api.namespace, secrets.token_hex(4), wishes.image, lifetime=LIFETIME)
     with ExitStack() as stack:
         try:
             pods = stack.enter_context(own)
         except (Refused, Unmeasured) as problem:
-            refused = as_unmeasured(problem, "jobs", rule("batch", "jobs", "create"))
-            yield probes.Ladder(api, rights, None, refused, classes)
+            yield ladder(None, as_unmeasured(problem, "jobs", rule("batch", "jobs", "create")))
             return
-        ladder = probes.Ladder(api, rights, pods, None, classes)
+        with_pods = ladder(pods, None)
         if found.with_slices:
-            ladder.offer_claims()
-        yield ladder
+            with_pods.offer_claims()
+        yield with_pods
 
 
 def _runtime_classes(folder: Path) -> list[RuntimeClass]:

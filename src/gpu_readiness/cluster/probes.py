@@ -23,9 +23,6 @@ Json = dict[str, Any]
 
 SMI = ["nvidia-smi", "-q", "-x"]
 ARTEFACT = "nvidia-smi.xml"
-#: Seconds: eight GPUs without persistence mode take nvidia-smi half a minute.
-EXEC_SECONDS = 90.0
-POD_SECONDS = 180.0
 #: How many pods of the stack are tried on one node.
 _MAX_WITNESSES = 4
 _RUNTIME_CLASSES = ("nvidia", "nvidia-container-runtime", "nvidia-cdi", "nvidia-legacy")
@@ -58,8 +55,10 @@ class Ladder:
         pods: OwnPods | None,
         no_pods: Unmeasured | None,
         classes: Iterable[RuntimeClass],
+        seconds: float,
     ) -> None:
-        """`pods` is None where none can be made; `no_pods` says why."""
+        """`pods` is None where none can be made; `no_pods` says why. One way may take `seconds`, an exec half of it."""
+        self._seconds = seconds
         self._api = api
         self._pods = pods
         self._class = _runtime_class(classes)
@@ -135,7 +134,7 @@ class Ladder:
 
     def _run(self, name: str, node: ProbeNode, spec: Json, target: Path) -> str:
         assert self._pods is not None
-        pod = self._pods.run(name, node.name, spec, target, seconds=POD_SECONDS, limit=MAX_ARTEFACT)
+        pod = self._pods.run(name, node.name, spec, target, seconds=self._seconds, limit=MAX_ARTEFACT)
         self._refuse_unrun(pod, target)
         if not target.read_bytes().strip():
             target.unlink()
@@ -159,7 +158,7 @@ class Ladder:
 
     def _by_exec(self, node: ProbeNode, target: Path) -> str:
         failed: Unmeasured | None = None
-        end = time.monotonic() + EXEC_SECONDS
+        end = time.monotonic() + self._seconds / 2
         for pod in node.stack.witnesses[:_MAX_WITNESSES]:
             try:
                 if self._printed(pod, target, end):

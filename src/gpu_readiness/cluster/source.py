@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpu_readiness.cluster.access import ApiServer
-from gpu_readiness.cluster.gather import PROBE_IMAGE, Wishes, gather
+from gpu_readiness.cluster.gather import PROBE_IMAGE, PROBE_SECONDS, Wishes, gather
 from gpu_readiness.standard.library import Library
 
 
@@ -20,6 +23,7 @@ class ClusterOptions:
     namespace: str = ""
     probe: str = "auto"
     image: str = ""
+    seconds: float = PROBE_SECONDS
     nodes: str = ""
     depth: str = "auto"
     standards: tuple[str, ...] = ()
@@ -40,15 +44,30 @@ def gather_cluster(options: ClusterOptions, folder: Path, progress: Callable[[st
         driver=options.depth != "api",
         probe=options.probe,
         image=options.image or PROBE_IMAGE,
+        seconds=options.seconds,
         namespace=options.namespace,
     )
     progress("connecting")
     api = connect(options)
-    try:
-        gather(api, folder, wishes, progress)
-    finally:
-        api.stop()
+    with _termination_interrupts():
+        try:
+            gather(api, folder, wishes, progress)
+        finally:
+            api.stop()
     return api.name
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Clean up also when a pod is told to end: SIGTERM is taken as Ctrl-C while there is something to clean up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def connect(options: ClusterOptions) -> ApiServer:

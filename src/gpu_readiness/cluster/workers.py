@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterable
 _LOOK = 0.1
 
 
-def run_all(tasks: Iterable[Callable[[], None]], limit: int, progress: Callable[[int, int], None]) -> None:
-    """Run all tasks in at most `limit` threads; `progress` hears how many are done, and of how many.
+def run_all(groups: Iterable[Iterable[Callable[[], None]]], limit: int, progress: Callable[[int, int], None]) -> None:
+    """Run all tasks, of each group at most `limit` at a time; `progress` hears how many are done, and of how many.
 
-    The threads are daemons: an interruption does not wait for whatever they wait for.
+    Groups do not wait for one another, so that a thousand exporters that hang keep nobody from asking drivers. The
+    threads are daemons: an interruption does not wait for whatever they wait for.
 
     Raises:
         Exception: what a task raised, once all have ended. A task that can fail says so itself.
     """
-    waiting = deque(tasks)
-    total, ended = len(waiting), 0
+    queues = [deque(tasks) for tasks in groups]
+    total, ended = sum(map(len, queues)), 0
     problems: list[Exception] = []
     lock = threading.Condition()
 
-    def work() -> None:
+    def work(waiting: deque[Callable[[], None]]) -> None:
         nonlocal ended
         while True:
             try:
@@ -39,13 +40,15 @@ def run_all(tasks: Iterable[Callable[[], None]], limit: int, progress: Callable[
                 lock.notify()
 
     try:
-        for _ in range(min(limit, total)):
-            threading.Thread(target=work, daemon=True).start()
+        for queue in queues:
+            for _ in range(min(limit, len(queue))):
+                threading.Thread(target=work, args=(queue,), daemon=True).start()
         with lock:
             while ended < total:
                 lock.wait(_LOOK)
                 progress(ended, total)
     finally:
-        waiting.clear()
+        for queue in queues:
+            queue.clear()
     if problems:
         raise problems[0]

@@ -69,6 +69,15 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
             "GPU stack, or none; auto: the first of these that works (default: %(default)s)",
         },
     ),
+    (
+        "--readiness-probe-timeout",
+        {
+            "metavar": "SECONDS",
+            "type": float,
+            "default": 180.0,
+            "help": "how long a way of asking may take on a node; half of it for exec (default: %(default)g)",
+        },
+    ),
     ("--readiness-probe-image", {"metavar": "IMAGE", "default": "", "help": "image of the probe's pods"}),
     (
         "--readiness-namespace",

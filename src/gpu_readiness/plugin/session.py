@@ -359,6 +359,7 @@ def _cluster_options(config: pytest.Config) -> ClusterOptions:
         namespace=config.getoption("--readiness-namespace"),
         probe=config.getoption("--readiness-probe"),
         image=config.getoption("--readiness-probe-image"),
+        seconds=config.getoption("--readiness-probe-timeout"),
         nodes=config.getoption("--readiness-nodes"),
         depth=config.getoption("--readiness-depth"),
         standards=tuple(config.getoption("--readiness-standard")),
@@ -390,6 +391,9 @@ def _settings(config: pytest.Config) -> Settings:
     coverage = config.getoption("--readiness-min-coverage")
     if not 0 <= coverage <= 100:
         raise pytest.UsageError(f"--readiness-min-coverage: {coverage:g} is no percentage from 0 to 100")
+    seconds = config.getoption("--readiness-probe-timeout")
+    if not 1 <= seconds <= 3600:
+        raise pytest.UsageError(f"--readiness-probe-timeout: {seconds:g} is no number of seconds from 1 to 3600")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "-n: a readiness run reads the evidence once and judges it in one place, "
