@@ -315,6 +315,14 @@ def test_prometheus_passes_by_the_exporters_gpus_where_the_driver_was_not_asked(
     assert fails(Answers(fleet).drop("gpus", gpu=1).judge(PROMETHEUS, depth=depth), f"series of {fleet.uuid(1)}", "")
 
 
+def test_prometheus_fails_for_a_gpu_that_only_the_driver_still_knows() -> None:
+    fleet = h100()
+    lines = [line for line in fleet.files["gpu-1"]["dcgm.prom"].splitlines() if fleet.uuid(1) not in line]
+    answers = Answers(fleet.file("dcgm.prom", "\n".join([*lines, ""]))).drop("gpus", gpu=1)
+    assert fails(answers.judge(PROMETHEUS), f"series of {fleet.uuid(1)}", "missing")
+    assert passes(answers.judge(PROMETHEUS, depth="api"))
+
+
 def test_prometheus_counts_by_the_standard_where_nobody_named_a_gpu() -> None:
     fleet = h100().file("nvidia-smi.xml", None).file("dcgm.prom", None)
     assert passes(Answers(fleet).judge(PROMETHEUS))
@@ -479,13 +487,19 @@ def test_history_warns_beyond_what_the_standard_allows_of_a_code() -> None:
     assert len(result.findings) == 1
 
 
-def test_history_warns_of_a_code_that_is_harmless_once_and_not_when_it_repeats() -> None:
-    fleet = h100().says(xid={"ignore": [63]})
+def test_history_grades_codes_as_the_standard_does() -> None:
+    fleet = h100().says(xid={"ignore": [63], "warning": [31]})
     assert passes(Answers(fleet).xid(63).judge(HISTORY))
-    fleet = h100()
-    assert warns(
-        Answers(fleet).add("xid total", 9, xid="109", value="2").judge(HISTORY), _in_a_day("XID 109", fleet), "2"
-    )
+    assert warns(Answers(fleet).xid(31).judge(HISTORY), _in_a_day("XID 31", fleet), "1")
+
+
+def test_history_does_not_take_a_query_of_some_codes_for_one_of_all() -> None:
+    fleet = h100().says(telemetry={"history": {"required": ["xid"]}})
+    answers = Answers(fleet)
+    document = {query: said for query, said in answers.document().items() if "XID" not in query}
+    query = 'count_over_time(count_values by (UUID) ("v", DCGM_FI_DEV_XID_ERRORS{err_code="31"})[24h:5m])'
+    document[query] = success([row(9, UUID=fleet.uuid(gpu), v="31") for gpu in range(2)])
+    assert untested(fleet.file("prometheus.json", document).judge(HISTORY), "missing", "no series of XIDs")
 
 
 def test_history_warns_of_replays_beyond_what_dcgm_lets_pass_for_the_link() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gpu_readiness.evidence.dcgm import RENAMED, canonical
 from gpu_readiness.evidence.promql import Query, parse_query
@@ -128,6 +129,7 @@ _TRANSPARENT = frozenset({"max", "min", "sum", "avg", "compare"})
 _NOW = ("now", "sample time", "samples")
 
 
+@lru_cache(maxsize=256)
 def meaning_of(text: str) -> Meaning | None:
     """What a query asks of an exporter's series; None if it is none of those that are understood."""
     query = parse_query(text)

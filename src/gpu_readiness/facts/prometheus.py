@@ -215,7 +215,7 @@ class _OfGpu:
             return
         own = self.standard.xid
         for code, times in self.gpu.xids.items():
-            how = grade(code, repeated=times > 1, fatal=own.fatal, warning=own.warning, ignore=own.ignore)
+            how = grade(code, fatal=own.fatal, warning=own.warning, ignore=own.ignore)
             limit = self.wanted.xid.get(str(code)) or (None if how == "application" else _NONE)
             if limit is not None:
                 entry = XID.get(code)
