@@ -365,6 +365,7 @@ def test_prometheus_is_untested_on_the_node_that_another_nodes_answers_make_it_p
 @pytest.mark.parametrize("check", [PROMETHEUS, HISTORY])
 def test_prometheus_is_not_applicable_where_the_standard_has_none(check: str) -> None:
     assert not_applicable(h100().says(telemetry={"prometheus": "absent"}).judge(check))
+    assert not_applicable(Answers(h100().says(telemetry={"exporter": "absent"})).drop("gpus").judge(check))
 
 
 @pytest.mark.parametrize("check", [PROMETHEUS, HISTORY])

@@ -215,7 +215,7 @@ def test_growth(query: str, number: float, amount: float) -> None:
 
 
 def test_series_of_two_exporters_do_not_add_up() -> None:
-    rows = [row(7, UUID="GPU-a", Hostname="a"), row(7, UUID="GPU-a", hostname="a")]
+    rows = [row(7, UUID="GPU-a", Hostname="a"), row(3, UUID="GPU-a", hostname="a")]
     assert one(f"increase({REPLAYS}[24h])", *rows).gpus["GPU-a"].growth["PCIE_REPLAY_COUNTER"].amount == 7
 
 
@@ -223,7 +223,13 @@ def test_series_of_two_exporters_do_not_add_up() -> None:
 def test_what_is_no_number_of_anything_is_not_there(number: str) -> None:
     broken = {"metric": {"UUID": "GPU-a"}, "value": [NOW, number]}
     assert one(f"increase({REPLAYS}[24h])", broken).gpus["GPU-a"].growth == {}
-    assert one(f"timestamp({TEMP})", broken).gpus["GPU-a"].age != 0
+    gpu = one(f"timestamp({TEMP})", broken).gpus["GPU-a"]
+    assert (gpu.present, gpu.age, gpu.age_at_most) == (False, None, None)
+
+
+def test_stretches_of_the_window_add_up() -> None:
+    rows = [row(100, UUID="GPU-a", Hostname="exporter-a"), row(88, UUID="GPU-a", Hostname="exporter-b")]
+    assert one(f"count_over_time(count by (UUID, Hostname) ({TEMP})[24h:5m])", *rows).gpus["GPU-a"].covered == 188 * 300
 
 
 def values(metric: str, said: dict[str, float], *, before: tuple[str, ...] = (), **labels: str) -> dict[int, int]:
@@ -318,6 +324,8 @@ def test_a_range_query_looks_back_as_far_as_its_samples_do() -> None:
 
 def test_pods_that_come_and_go_do_not_break_raw_samples() -> None:
     rows = [samples(0, 0, 0, pod="a"), {"metric": {"UUID": "GPU-a", "pod": "b"}, "values": [[NOW, "79"]]}]
+    assert one(f"{XIDS}[1h]", *rows, kind="matrix").gpus["GPU-a"].xids == {79: 1}
+    rows = [samples(0, 0, 79), samples(0, 0, 0, GPU_I_ID="1")]
     assert one(f"{XIDS}[1h]", *rows, kind="matrix").gpus["GPU-a"].xids == {79: 1}
 
 

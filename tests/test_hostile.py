@@ -10,6 +10,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+from answers import collected
 from nodes import CHECKS, Fleet, copied, h100
 
 from gpu_readiness.evidence.snapshot import open_snapshot
@@ -33,6 +34,7 @@ READERS = {
     "nvidia-smi.xml": "driver.gpu-identity",
     "probe.json": "gpu.nvlink",
     "dcgm.prom": "telemetry.scrape",
+    "prometheus.json": "telemetry.prometheus",
     "kernel.log": "driver.xid",
     "pods.json": "allocatable.accounted",
     "nodes.json": "runtime.node-ready",
@@ -41,7 +43,7 @@ READERS = {
 
 def _healthy() -> Fleet:
     """As kubectl prints it: every object says what it is."""
-    fleet = h100()
+    fleet = collected(h100())
     for kind, items in {"nodes": fleet.nodes.values(), **fleet.lists}.items():
         for item in items:
             item["kind"] = KINDS[kind]
@@ -134,7 +136,7 @@ def test_the_artefacts_of_two_nodes_exchanged(tmp_path: Path) -> None:
     assert {verdict(found, "telemetry.every-gpu", name) for name in fleet.nodes} == {"fail"}
 
 
-ARTEFACTS = ("nvidia-smi.xml", "dcgm.prom", "kernel.log")
+ARTEFACTS = ("nvidia-smi.xml", "dcgm.prom", "prometheus.json", "kernel.log")
 
 
 @pytest.mark.parametrize(("first", "second"), list(permutations(ARTEFACTS, 2)))

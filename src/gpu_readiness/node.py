@@ -295,6 +295,8 @@ class Node(Subject):
         wanted = self._standard.telemetry.prometheus if self._standard is not None else None
         if wanted == "absent":
             raise NotApplicable("the standard says that no Prometheus collects this node's metrics")
+        if wanted is None and self._standard is not None and self._standard.telemetry.exporter == "absent":
+            raise NotApplicable("the standard says that this node has no exporter: there is nothing to collect")
         if not self.prometheus_asked and wanted is None:
             raise Unmeasured(Reason.NOT_SELECTED, "no Prometheus was asked, and the standard demands none")
         from gpu_readiness.evidence.prometheus import SOURCE, parse_prometheus

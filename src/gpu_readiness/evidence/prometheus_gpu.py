@@ -62,12 +62,12 @@ class GpuRecord:
         query, how = meaning.query, meaning.how
         if how == "samples" or (how == "now" and len(samples) > 1):
             self._keep(metric, samples)
-        elif how in ("now", "sample time"):
+        elif how == "now":
             self.seen = _later(self.seen, at)
-            if how == "sample time" and math.isfinite(value):
-                self.sampled = _later(self.sampled, value)
         elif not _is_sane(value):
             return
+        elif how == "sample time":
+            self.seen, self.sampled = _later(self.seen, at), _later(self.sampled, value)
         elif how == "coverage":
             self.covered = (self.covered or 0.0) + value * query.step
         elif how in ("growth", "rate"):
