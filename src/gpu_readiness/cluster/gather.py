@@ -157,7 +157,7 @@ def _read_nodes(api: ApiServer, folder: Path, wishes: Wishes, found: _Found, pro
     order = sorted(found.selected, key=lambda name: (not _is_ready(found.nodes[name]), name))
     places = {name: folder / "nodes" / name for name in order}
     groups = [[partial(_scrape, api, found.stacks[name], places[name]) for name in order]]
-    if not rights.missing(KERNEL_LOG.rights):
+    if wishes.driver and not rights.missing(KERNEL_LOG.rights):
         groups.append([partial(_kernel_log, api, name, places[name]) for name in order])
     with _ladder(api, folder, rights, wishes, found) as ladder:
         if ladder is not None:

@@ -154,7 +154,7 @@ def _fitting(items: list[Json]) -> int:
 
 def _new(item: Json, seen: set[str]) -> bool:
     meta = mapping(item.get("metadata"))
-    key = text(meta.get("uid")) or f"{meta.get('namespace')}/{meta.get('name')}"
+    key = f"{meta.get('namespace')}/{meta.get('name')}"
     if key in seen:
         return False
     seen.add(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_readiness.evidence.kube import Pod, mapping, sequence, strings, text
+from gpu_readiness.evidence.kube import Pod, mapping, sequence, text
 from gpu_readiness.facts.components import SELECTORS
 
 Json = dict[str, Any]
@@ -15,6 +15,7 @@ _PORT_NAMES = ("metrics", "gpu-metrics")
 #: Components whose containers have nvidia-smi and see all GPUs, the ones most likely to first.
 _SEES_ALL = ("driver", "device-plugin", "dcgm-exporter", "mig-manager", "gfd", "dcgm", "validator", "dra-driver")
 _EXPORTER_IMAGE = "dcgm-exporter"
+_BY_LABEL = {label: name for name, labels in SELECTORS.items() for label in labels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,25 @@ class NodeStack:
     others: list[StackPod] = field(default_factory=list)
 
     def add(self, item: Json) -> None:
-        """Take note of a Pod object if it belongs to the stack."""
-        pod = Pod.of(item)
-        component = _component(pod)
-        if not component or pod.finished or pod.deleting:
+        """Take note of a Pod object if it belongs to the stack and has not ended."""
+        meta, spec, status = (mapping(item.get(key)) for key in ("metadata", "spec", "status"))
+        component = _component(meta, spec)
+        phase = text(status.get("phase"))
+        if component not in _SEES_ALL or phase in ("Succeeded", "Failed") or "deletionTimestamp" in meta:
             return
-        container = next((each.name for each in pod.containers if not each.init), "")
-        found = StackPod(pod.namespace, pod.name, component, container, _port(item), _trouble(pod))
+        containers = [mapping(each) for each in sequence(spec.get("containers"))]
+        found = StackPod(
+            namespace=text(meta.get("namespace")),
+            name=text(meta.get("name")),
+            component=component,
+            container=text(containers[0].get("name")) if containers else "",
+            port=_port(containers),
+            # A pod that is not Ready may still answer; one that does not run cannot.
+            trouble="" if phase == "Running" else _trouble(item),
+        )
         if component == "dcgm-exporter":
             self.exporters.append(found)
-        if component in _SEES_ALL:
-            self.others.append(found)
+        self.others.append(found)
 
     @property
     def exporter(self) -> StackPod | None:
@@ -60,30 +69,25 @@ class NodeStack:
         return sorted((pod for pod in self.others if not pod.trouble), key=lambda pod: _SEES_ALL.index(pod.component))
 
 
-def _component(pod: Pod) -> str:
-    for name, selectors in SELECTORS.items():
-        if any(pod.labels.get(key) == value for key, value in selectors):
-            return name
-    return "dcgm-exporter" if any(_EXPORTER_IMAGE in each.image for each in pod.containers) else ""
+def _component(meta: Json, spec: Json) -> str:
+    for label in mapping(meta.get("labels")).items():
+        if label in _BY_LABEL:
+            return _BY_LABEL[label]
+    images = (text(mapping(each).get("image")) for each in sequence(spec.get("containers")))
+    return "dcgm-exporter" if any(_EXPORTER_IMAGE in image for image in images) else ""
 
 
-def _trouble(pod: Pod) -> str:
-    """A pod that is not Ready may still answer; one that does not run cannot."""
-    if pod.phase == "Running":
-        return ""
+def _trouble(item: Json) -> str:
+    pod = Pod.of(item)
     waiting = next((f"{each.waiting}: {each.message}" for each in pod.containers if each.waiting), "")
     return " ".join(filter(None, (f"pod {pod.namespace}/{pod.name} is {pod.phase or 'Unknown'}", waiting)))[:300]
 
 
-def _port(item: Json) -> int:
+def _port(containers: list[Json]) -> int:
     """The port with metrics: the one that is called so, else the exporter's usual one."""
-    for container in map(mapping, sequence(mapping(item.get("spec")).get("containers"))):
+    for container in containers:
         for port in map(mapping, sequence(container.get("ports"))):
             number = port.get("containerPort")
             if text(port.get("name")) in _PORT_NAMES and isinstance(number, int):
                 return number
-        for variable in map(mapping, sequence(container.get("env"))):
-            pair = strings(variable)
-            if pair.get("name") == "DCGM_EXPORTER_LISTEN" and pair.get("value", "").rpartition(":")[2].isdigit():
-                return int(pair["value"].rpartition(":")[2])
     return _EXPORTER_PORT
