@@ -22,7 +22,7 @@ class Place:
     folder: Path
     binaries: Path
     port: int
-    scrape_port: int
+    nodes_port: int
 
     @property
     def tokens(self) -> Path:
@@ -116,6 +116,7 @@ def apiserver(place: Place) -> list[str | Path]:
         f"--egress-selector-config-file={place.egress}",
         # The API server looks names up before it lets a request through to a node; addresses need no DNS.
         "--kubelet-preferred-address-types=InternalIP",
+        "--delete-collection-workers=16",
         "--profiling=false",
     ]
 
@@ -153,7 +154,7 @@ def nodes(place: Place) -> list[str | Path]:
     return [
         place.binaries / "nodes",
         f"--socket={place.socket}",
-        f"--scrapes=127.0.0.1:{place.scrape_port}",
+        f"--loopback=127.0.0.1:{place.nodes_port}",
         f"--folder={place.artefacts}",
         f"--kubeconfig={place.kubeconfig('rig:nodes')}",
     ]

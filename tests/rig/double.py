@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+
+import requests
 
 
 class Double:
-    """Sets what each node says; `scrapes` is where the exporters can be reached over loopback."""
+    """Sets what each node says; `url` is where exporters can be reached without the API server."""
 
-    def __init__(self, folder: Path, scrapes: str) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        self.scrapes = scrapes
+        self.url = url
 
     def node(self, name: str) -> Path:
         """The folder of a node's artefacts, named as in a snapshot; it is made."""
@@ -35,6 +38,24 @@ class Double:
     def behave(self, node: str, **behaviour: str) -> None:
         """Have the parts of a node misbehave: kubelet, exec, logs, kernel, exporter, pod; without any, it is well."""
         self.put(node, "behave.json", json.dumps(behaviour) if behaviour else None)
+
+    def forward(self, addresses: Mapping[str, str]) -> None:
+        """Have programs on loopback stand for what pods serve: their address by the pod's, both with a port."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "forward.json").write_text(json.dumps(dict(addresses)), encoding="utf-8")
+
+    def answers(self) -> bool:
+        """Whether the double has begun its work."""
+        try:
+            self.known()
+        except requests.ConnectionError:
+            return False
+        return True
+
+    def known(self) -> tuple[int, int]:
+        """How many nodes and pods the double knows: it hears of them a moment after they were made."""
+        with requests.get(f"{self.url}/known", timeout=10) as answer:
+            return answer.json()["nodes"], answer.json()["pods"]
 
     def clear(self) -> None:
         """Have no node say anything."""

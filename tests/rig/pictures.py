@@ -26,6 +26,7 @@ KINDS = {
     "resourceclaims": ("resource.k8s.io/v1", "ResourceClaim"),
     "resourceslices": ("resource.k8s.io/v1", "ResourceSlice"),
     "pods": ("v1", "Pod"),
+    "events": ("v1", "Event"),
 }
 #: What the API server gives and no client may ask for.
 GIVEN = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink")

@@ -6,10 +6,11 @@ import itertools
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from rig import seed
 from rig.access import Access
 from rig.audit import AuditLog, Request
 from rig.build import build
@@ -17,7 +18,6 @@ from rig.client import Client, Json, manifests, wait_for
 from rig.commands import Place, apiserver, controllers, etcd, nodes, scheduler
 from rig.double import Double
 from rig.process import Folder, Process
-from rig.seed import seed
 from rig.settings import ADMIN, Identity, write_audit_policy, write_egress, write_tokens
 
 
@@ -25,12 +25,10 @@ class ControlPlane:
     """A cluster without nodes; `with ControlPlane() as plane` starts it, and leaves nothing behind.
 
     `kubeconfig` is a cluster administrator's, `client` makes requests that are not counted, and `double` says what the
-    nodes say. `objects` are in the cluster before the API server starts, written straight into etcd by the thousand:
-    they must be as the API server stores them. `node_grace`: for how many seconds a node is ready without a heartbeat.
+    nodes say. `node_grace`: for how many seconds a node is ready without a heartbeat.
     """
 
-    def __init__(self, objects: Iterable[Json] = (), *, node_grace: int = 3600) -> None:
-        self._objects = objects
+    def __init__(self, *, node_grace: int = 3600) -> None:
         self._node_grace = node_grace
         self._markers = itertools.count()
         self._folder: Folder | None = None
@@ -80,22 +78,19 @@ class ControlPlane:
         self.client = Client(self.identities["rig:loader"])
         self.access = Access(self.client, place)
 
-        self.run("etcd", etcd(place)).wait_until(place.etcd_socket.exists, "listening")
-        if self._objects:
-            seed(place, self._objects)
-        self._apiserver = self.run("kube-apiserver", apiserver(place))
-        self._apiserver.wait_until(self._ready, "ready", 120)
+        self.double = Double(place.artefacts, f"http://127.0.0.1:{place.nodes_port}")
+
+        self.run("etcd", etcd(place), place.etcd_socket.exists)
+        self._apiserver = self.run("kube-apiserver", apiserver(place), self._ready)
         self.run("kube-controller-manager", controllers(place, self._node_grace))
         self.run("kube-scheduler", scheduler(place))
-        double = self.run("nodes", nodes(place))
-        self.double = Double(place.artefacts, f"http://127.0.0.1:{place.scrape_port}")
-        double.wait_until(place.socket.exists, "listening", 120)
+        self.run("nodes", nodes(place), self.double.answers)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait_for("the controllers' first work", lambda: self.client.raw("GET", account).ok, 60)
 
-    def run(self, name: str, command: list[str | Path]) -> Process:
-        """Run another program until the control plane is stopped."""
-        process = Process(name, command, self.folder)
+    def run(self, name: str, command: list[str | Path], ready: Callable[[], bool] | None = None) -> Process:
+        """Run another program until the control plane is stopped; returns when it is ready."""
+        process = Process(name, command, self.folder, ready)
         self._started.append(process)
         process.start()
         return process
@@ -113,7 +108,20 @@ class ControlPlane:
         self._apiserver.stop()
         time.sleep(downtime)
         self._apiserver.start()
-        self._apiserver.wait_until(self._ready, "ready again", 120)
+
+    def seed(self, objects: Iterable[Json], erase: Iterable[tuple[str, str]] = ()) -> int:
+        """Write objects into etcd as they are; how many there were.
+
+        Before, all objects of the kinds `erase` are erased: pairs of version and kind. Meanwhile everything but etcd is
+        down, and begins with new lists: watches that were only broken come back after half a minute.
+        """
+        _etcd, *others = self._started
+        for each in reversed(others):
+            each.stop()
+        count = seed.write(self.place.binaries / "seed", f"unix://{self.place.etcd_socket}", objects, erase)
+        for each in others:
+            each.start()
+        return count
 
     def apply(self, source: str | Path | Json | Iterable[Json]) -> list[Json]:
         """Apply a YAML file of manifests, or objects; what they have become."""

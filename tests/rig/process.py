@@ -14,6 +14,8 @@ from typing import IO
 WARDEN = Path(__file__).with_name("warden.py")
 SHARED_MEMORY = Path("/dev/shm")
 ROOM = 2 * 2**30
+#: How long a program may take to be ready; with a large fleet on a busy machine the API server takes long.
+SECONDS = 300
 
 
 class RigError(Exception):
@@ -21,19 +23,32 @@ class RigError(Exception):
 
 
 class Process:
-    """A program that runs until it is stopped, or until this process is gone."""
+    """A program that runs until it is stopped, or until this process is gone. `ready`: whether it does its work."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str | Path], folder: Path, ready: Callable[[], bool] | None = None
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        self._ready = ready
         self._command = [str(each) for each in command]
         self._folder = folder
         self._warden: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; what it writes is appended to its log."""
+        """Start it and wait until it is ready; what it writes is appended to its log.
+
+        RigError with the end of the log if it ends, or is not ready in time.
+        """
         with self.log.open("ab") as log:
             self._warden = _warden("run", *self._command, output=log, folder=self._folder)
+        deadline = time.monotonic() + SECONDS
+        while self._ready is not None and not self._ready():
+            if not self.running:
+                raise RigError(f"{self.name} ended:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise RigError(f"{self.name} is not ready after {SECONDS} s:\n{self.tail()}")
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Kill it, and return when it is gone."""
@@ -45,16 +60,6 @@ class Process:
     def running(self) -> bool:
         """Whether it runs."""
         return self._warden is not None and self._warden.poll() is None
-
-    def wait_until(self, ready: Callable[[], bool], what: str, seconds: float = 60) -> None:
-        """Wait until it is `ready`. RigError with the end of its log if it ends before, or takes too long."""
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if not self.running:
-                raise RigError(f"{self.name} ended before {what}:\n{self.tail()}")
-            if time.monotonic() > deadline:
-                raise RigError(f"{self.name}: not {what} within {seconds:.0f} s:\n{self.tail()}")
-            time.sleep(0.02)
 
     def tail(self, lines: int = 30) -> str:
         """The end of its log."""

@@ -1,51 +1,74 @@
-"""Puts objects into etcd without the API server: thousands of nodes in seconds."""
+"""Objects on their way into etcd without the API server: thousands of nodes in seconds."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
 
 from rig.client import Json
-from rig.commands import Place
+from rig.crds import definitions
 from rig.process import RigError
 
-#: Kinds whose place in etcd does not follow from their name.
+#: What is stored under another name than that of its kind with an s.
 _PLURALS = {"Node": "minions", "RuntimeClass": "runtimeclasses", "DeviceClass": "deviceclasses"}
-_PLURALS |= {"ClusterPolicy": "clusterpolicies"}
-#: Groups whose objects are stored under their group, as those of custom resources are.
-_GROUPED = ("nvidia.com", "nfd.k8s-sigs.io", "apiextensions.k8s.io", "nvidia.com")
+_CUSTOM = {
+    (each["spec"]["group"], each["spec"]["names"]["kind"]): each["spec"]["names"]["plural"] for each in definitions()
+}
 
 
-def seed(place: Place, objects: Iterable[Json]) -> int:
-    """Write objects as they are; how many there were. The API server must not run yet."""
-    command = [place.binaries / "seed", f"unix://{place.etcd_socket}"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1 << 20
-    ) as process:
+def write(program: Path, endpoint: str, objects: Iterable[Json], erase: Iterable[tuple[str, str]] = ()) -> int:
+    """Write objects as they are; how many there were. RigError if two are in one place, or etcd did not take them.
+
+    Before, all objects of the kinds `erase` are erased: pairs of version and kind.
+    """
+    prefixes = [f"{_place(version, kind)}/" for version, kind in erase]
+    places: set[str] = set()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([program, endpoint, *prefixes], text=True, bufsize=1 << 20, **pipes) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
             for each in objects:
-                process.stdin.write(json.dumps({"key": key(each), "object": each}) + "\n")
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it has said why, on standard error
-        said = process.stdout.read()
+                place = key(each)
+                if place in places:
+                    process.kill()
+                    raise RigError(f"seed: {place} is there twice")
+                places.add(place)
+                process.stdin.write(json.dumps({"key": place, "object": each}) + "\n")
+            said, error = process.communicate()
+        except BrokenPipeError:  # it has ended, and says why
+            said, error = process.communicate()
     if process.returncode:
-        raise RigError(f"seed ended with {process.returncode}")
+        raise RigError(f"seed: {error}")
     return int(said)
 
 
 def key(item: Json) -> str:
     """Where the API server stores an object."""
-    group = item["apiVersion"].rpartition("/")[0]
-    kind = item["kind"]
-    plural = _PLURALS.get(kind, f"{kind.lower()}s")
     meta = item["metadata"]
-    parts = [group] * (group in _GROUPED) + [
-        plural,
-        *([meta["namespace"]] if "namespace" in meta else []),
-        meta["name"],
-    ]
-    return "/registry/" + "/".join(filter(None, parts))
+    return "/".join(filter(None, (_place(item["apiVersion"], item["kind"]), meta.get("namespace"), meta["name"])))
+
+
+def _place(version: str, kind: str) -> str:
+    """Where the API server stores all objects of a kind: custom resources and their definitions under their group."""
+    group = version.rpartition("/")[0]
+    if custom := _CUSTOM.get((group, kind)):
+        return f"/registry/{group}/{custom}"
+    plural = _PLURALS.get(kind, f"{kind.lower()}s")
+    return f"/registry/{group}/{plural}" if group == "apiextensions.k8s.io" else f"/registry/{plural}"
+
+
+def stored(item: Json) -> Json:
+    """An object as the API server stores it: with an identity and a time of creation."""
+    given = {"uid": str(uuid.uuid4()), "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {**item, "metadata": {**given, **item["metadata"]}}
+
+
+def namespace(name: str) -> Json:
+    """A namespace, ready for use."""
+    meta = {"name": name, "labels": {"kubernetes.io/metadata.name": name}}
+    spec, status = {"finalizers": ["kubernetes"]}, {"phase": "Active"}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": meta, "spec": spec, "status": status}

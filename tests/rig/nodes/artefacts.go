@@ -63,3 +63,18 @@ func (a artefacts) behaviour(node string) behaviour {
 	}
 	return said
 }
+
+// forward is the loopback address of the program that stands for what a pod serves, if there is one.
+func (a artefacts) forward(address string) (string, bool) {
+	content, err := os.ReadFile(filepath.Join(a.folder, "forward.json"))
+	if err != nil {
+		return "", false
+	}
+	var said map[string]string
+	if err := json.Unmarshal(content, &said); err != nil {
+		log.Print(err)
+	}
+	to, found := said[address]
+	host, _, _ := strings.Cut(to, ":")
+	return to, found && host == "127.0.0.1"
+}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"log"
-	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -35,6 +32,9 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	content, _ := e.artefacts.read(node, "dcgm.prom")
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	behaves := e.artefacts.behaviour(node)
+	if behaves.Exporter == "tls" && request.TLS == nil {
+		panic(http.ErrAbortHandler) // a connection that was kept open since before there was TLS
+	}
 	switch behaves.Exporter {
 	case "hang", "blackhole":
 		<-request.Context().Done()
@@ -95,27 +95,4 @@ func writeSlowly(w http.ResponseWriter, request *http.Request, content []byte) {
 			return
 		}
 	}
-}
-
-// serveScrapes serves every node's exporter at /nodes/<node>/metrics, for a Prometheus that cannot reach pods.
-func serveScrapes(address string, artefacts artefacts) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	each := &exporter{artefacts: artefacts, nodeOf: func(r *http.Request) string { return r.Header.Get("X-Node") }}
-	mux.HandleFunc("GET /nodes/{node}/metrics", func(w http.ResponseWriter, request *http.Request) {
-		node := request.PathValue("node")
-		_, exists := artefacts.read(node, "dcgm.prom")
-		if behaves := artefacts.behaviour(node).Exporter; strings.Contains("refuse blackhole tls", behaves) && (behaves != "" || !exists) {
-			panic(http.ErrAbortHandler)
-		}
-		scrape := request.Clone(request.Context())
-		scrape.Header.Set("X-Node", node)
-		scrape.URL.Path = "/metrics"
-		each.ServeHTTP(w, scrape)
-	})
-	go func() { log.Print(http.Serve(listener, mux)) }()
-	return nil
 }

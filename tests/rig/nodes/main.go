@@ -19,7 +19,7 @@ import (
 
 func main() {
 	socket := flag.String("socket", "", "unix socket to accept CONNECT requests on")
-	scrapes := flag.String("scrapes", "", "loopback address to serve every exporter on, as /nodes/<node>/metrics")
+	loopback := flag.String("loopback", "", "address to serve exporters on to others than the API server")
 	folder := flag.String("folder", "", "what the nodes say: nodes/<node>/<artefact>")
 	kubeconfig := flag.String("kubeconfig", "", "access to the API server")
 	flag.Parse()
@@ -27,12 +27,12 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *socket, *scrapes, *folder, *kubeconfig); err != nil {
+	if err := run(ctx, *socket, *loopback, *folder, *kubeconfig); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, socket, scrapes, folder, kubeconfig string) error {
+func run(ctx context.Context, socket, loopback, folder, kubeconfig string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -51,21 +51,20 @@ func run(ctx context.Context, socket, scrapes, folder, kubeconfig string) error 
 	if err := cluster.start(ctx); err != nil {
 		return err
 	}
-	if scrapes != "" {
-		if err := serveScrapes(scrapes, artefacts); err != nil {
-			return err
-		}
-	}
 	certificate, err := selfSigned()
 	if err != nil {
 		return err
 	}
 	tunnels := newTunnels(cluster, artefacts, certificate)
+	_ = os.Remove(socket) // of one that was killed
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
 	}
-	log.Printf("serving %d nodes", len(cluster.nodes.List()))
+	if err := serveLoopback(loopback, artefacts, cluster); err != nil {
+		return err
+	}
+	log.Printf("serving %d nodes", len(cluster.nodes.ListKeys()))
 	server := &http.Server{Handler: tunnels}
 	go func() {
 		<-ctx.Done()

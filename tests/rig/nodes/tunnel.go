@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log"
 	"net"
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 )
 
 const kubeletPort = 10250
@@ -47,6 +49,10 @@ func (t *tunnels) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		http.Error(w, "only CONNECT host:port", http.StatusMethodNotAllowed)
 		return
 	}
+	if address, found := t.artefacts.forward(net.JoinHostPort(host, port)); found {
+		t.forward(w, address)
+		return
+	}
 	node, found, behaves, conns := "", false, "", t.exporters
 	if number == kubeletPort {
 		conns = t.kubelets
@@ -72,15 +78,33 @@ func (t *tunnels) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-func (t *tunnels) accept(w http.ResponseWriter, node string, encrypted bool, to *conns) error {
-	raw, buffered, err := w.(http.Hijacker).Hijack()
+// forward connects to a program on loopback that stands for a pod.
+func (t *tunnels) forward(w http.ResponseWriter, address string) {
+	there, err := net.DialTimeout("tcp", address, 10*time.Second)
 	if err != nil {
-		return err
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
 	}
-	if _, err := buffered.WriteString("HTTP/1.1 200 OK\r\n\r\n"); err != nil {
-		return err
+	defer there.Close()
+	here, err := hijack(w)
+	if err != nil {
+		log.Printf("%s: %v", address, err)
+		return
 	}
-	if err := buffered.Flush(); err != nil {
+	defer here.Close()
+	done := make(chan struct{}, 2)
+	copied := func(to, from net.Conn) {
+		_, _ = io.Copy(to, from)
+		done <- struct{}{}
+	}
+	go copied(there, here)
+	go copied(here, there)
+	<-done
+}
+
+func (t *tunnels) accept(w http.ResponseWriter, node string, encrypted bool, to *conns) error {
+	raw, err := hijack(w)
+	if err != nil {
 		return err
 	}
 	var conn net.Conn = &tunnelled{Conn: raw, node: node}
@@ -89,6 +113,18 @@ func (t *tunnels) accept(w http.ResponseWriter, node string, encrypted bool, to 
 	}
 	to.add(conn)
 	return nil
+}
+
+// hijack takes the connection over after telling the other side that it is through.
+func hijack(w http.ResponseWriter) (net.Conn, error) {
+	conn, buffered, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := buffered.WriteString("HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return nil, err
+	}
+	return conn, buffered.Flush()
 }
 
 // tunnelled is a connection to something on a node.

@@ -1,5 +1,6 @@
-// seed writes objects straight into etcd, for fleets that would take minutes through the API server: seed ENDPOINT < LINES.
-// Each line of the input is {"key": where it is stored, "object": what kubectl get -o json shows}.
+// seed writes objects straight into etcd, for fleets that would take minutes through the API server:
+// seed ENDPOINT [PREFIX...] < LINES. What is stored under the prefixes is erased before. Each line of the input is
+// {"key": where it is stored, "object": what kubectl get -o json shows}.
 package main
 
 import (
@@ -33,22 +34,27 @@ type line struct {
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) != 2 {
-		log.Fatal("usage: seed ENDPOINT < LINES")
+	if len(os.Args) < 2 {
+		log.Fatal("usage: seed ENDPOINT [PREFIX...] < LINES")
 	}
-	count, err := seed(context.Background(), os.Args[1], os.Stdin)
+	count, err := seed(context.Background(), os.Args[1], os.Args[2:], os.Stdin)
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(count)
 }
 
-func seed(ctx context.Context, endpoint string, input io.Reader) (int, error) {
+func seed(ctx context.Context, endpoint string, prefixes []string, input io.Reader) (int, error) {
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 10 * time.Second})
 	if err != nil {
 		return 0, err
 	}
 	defer client.Close()
+	for _, each := range prefixes {
+		if err := erase(ctx, client, each); err != nil {
+			return 0, err
+		}
+	}
 	count := 0
 	batches := make(chan [][]byte, writers)
 	group, ctx := errgroup.WithContext(ctx)
@@ -79,6 +85,13 @@ func seed(ctx context.Context, endpoint string, input io.Reader) (int, error) {
 		})
 	}
 	return count, group.Wait()
+}
+
+func erase(ctx context.Context, client *clientv3.Client, prefix string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err := client.Delete(ctx, prefix, clientv3.WithPrefix())
+	return err
 }
 
 func readLines(input *bufio.Reader) ([][]byte, error) {
