@@ -17,7 +17,7 @@ from gpu_readiness.verdict import Reason
 Json = dict[str, Any]
 
 #: Seconds for one page, and bytes of it. Page sizes follow from what the first page's items weigh.
-PAGE_SECONDS = 120.0
+PAGE_SECONDS = 90.0
 MAX_PAGE = 256 << 20
 FIRST_PAGE = 500
 PAGE_BYTES = 16 << 20
@@ -113,7 +113,7 @@ def _first_served(
 def _write(items: Iterator[Json], kind: Kind, path: str, target: Path, keep: Callable[[Json], bool]) -> int:
     seen, separator = 0, "\n"
     version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
-    with target.open("w", encoding="utf-8") as file:
+    with target.open("w", encoding="utf-8", errors="replace") as file:
         file.write(json.dumps({"apiVersion": version, "kind": f"{kind.kind}List"})[:-1] + ', "items": [')
         for item in items:
             seen += 1

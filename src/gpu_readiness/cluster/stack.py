@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_readiness.evidence.kube import Pod, mapping, sequence, text
+from gpu_readiness.evidence.kube import Pod, mapping, sequence, strings, text
 from gpu_readiness.facts.components import SELECTORS
 
 Json = dict[str, Any]
@@ -70,7 +70,7 @@ class NodeStack:
 
 
 def _component(meta: Json, spec: Json) -> str:
-    for label in mapping(meta.get("labels")).items():
+    for label in strings(meta.get("labels")).items():
         if label in _BY_LABEL:
             return _BY_LABEL[label]
     images = (text(mapping(each).get("image")) for each in sequence(spec.get("containers")))
