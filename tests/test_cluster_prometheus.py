@@ -275,6 +275,16 @@ def test_a_uuid_that_several_nodes_have_is_divided_by_labels(known: bool, server
     assert [gathered.uuids(name, key) for name in NAMES for key in ("gpus", "replays")] == [["GPU-mock"]] * 4
 
 
+def test_a_uuid_that_several_nodes_have_is_nobodys_where_labels_name_a_third(server: Server) -> None:
+    uuids = frozenset({"GPU-mock"})
+    answers = of_fleet(nodes=0)
+    answers["gpus"] = success([row(5, UUID="GPU-mock", Hostname="gpu-3")])
+    server.reply = answering(answers)
+    nodes = [PrometheusTarget(name, uuids if name != "gpu-3" else frozenset()) for name in (*NAMES, "gpu-3")]
+    gathered = Gathered(server, nodes)
+    assert [gathered.uuids(node.name) for node in nodes] == [[], [], []]
+
+
 def test_series_of_other_clusters_are_nobodys(server: Server) -> None:
     answers = of_fleet()
     answers["gpus"]["data"]["result"] += [row(5, UUID="GPU-far", Hostname="far-1"), row(5, Hostname=""), row(5)]
@@ -512,9 +522,13 @@ def dripping_body(handler: Handler, query: str) -> None:
 @pytest.mark.parametrize("reply", [stalling, dripping_headers, dripping_body])
 def test_it_ends_in_time(reply: Reply, server: Server) -> None:
     server.reply = reply
+    before = set(threading.enumerate())
     gathered = Gathered(server, deadline_s=3)
     assert gathered.refused("timeout", "in time")
     assert gathered.seconds < 4
+    if reply is not dripping_headers:  # whoever waits for the end of a header is left alone
+        time.sleep(0.5)
+        assert not [each for each in set(threading.enumerate()) - before if each.name == prometheus.THREAD]
 
 
 def test_a_query_of_the_past_that_stalls_leaves_the_rest_as_it_is(

@@ -312,3 +312,30 @@ def test_rows_say_all_and_who_says_so() -> None:
     assert (power.text, power.hardware) == ("70", "hardware/t4")
     assert "T4" in power.source
     assert "workload.memory-bandwidth.device-gbs" in {row.path for row in found}
+
+
+def test_prometheus_is_asked_about_the_longest_window_of_any_standard(tmp_path: Path) -> None:
+    assert Library.load().history_window() == "24h"
+    for name, text in {
+        "all": "telemetry: {history: {window: 90m}}",
+        "silent": "driver: {version: any}",
+        "pool": "match: {nodes: [a]}\ntelemetry: {prometheus: required, history: {window: 2h}}",
+    }.items():
+        (tmp_path / f"{name}.yaml").write_text(f"{text}\n", encoding="utf-8")
+
+    def load(*names: str) -> Library:
+        return Library.load([tmp_path / f"{name}.yaml" for name in names])
+
+    assert load("all").history_window() == "90m"
+    assert load("all", "pool").history_window() == "2h"
+    assert load("pool").history_window() == "24h", "other nodes are judged by shipped standards"
+    assert load("silent").history_window() == "24h"
+    assert [load(name).demands_prometheus() for name in ("all", "pool")] == [False, True]
+
+
+@pytest.mark.parametrize("window", ["24", "1y", "-1h", "0h", "1h30m", "24 h"])
+def test_a_window_is_a_number_and_a_unit(window: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f'telemetry: {{history: {{window: "{window}"}}}}\n', encoding="utf-8")
+    with pytest.raises(StandardError, match="window"):
+        Library.load([path])

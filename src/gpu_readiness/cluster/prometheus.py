@@ -42,6 +42,7 @@ CONNECT_SECONDS = 10.0
 #: The least that any query gets, and the share of what is left that one may take.
 LEAST_SECONDS, SHARE = 5.0, 0.5
 TRIES = 3
+THREAD = "gpu-readiness-prometheus"
 _CHUNK = 1 << 16
 _PASSING = frozenset({429, 502, 503, 504})
 _WINDOW = re.compile(r"[1-9]\d{0,4}[smhdw]")
@@ -409,7 +410,7 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
         except Exception as problem:  # noqa: BLE001 - raised again below, by whom it concerns
             failed.append(problem)
 
-    thread = threading.Thread(target=run, name="gpu-readiness-prometheus", daemon=True)
+    thread = threading.Thread(target=run, name=THREAD, daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():

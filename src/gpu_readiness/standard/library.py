@@ -68,10 +68,15 @@ class Library:
         return any(self.get(document.name).telemetry.prometheus == "required" for document in self._given)
 
     def history_window(self) -> str:
-        """The longest window over which any of the standards, or of the shipped ones, judges what Prometheus has."""
-        stacks = [name for name in self._documents if family(name) == "stack"]
-        standards = [self.get(name) for name in (*(document.name for document in self._given), *stacks)]
-        return max((each.telemetry.history for each in standards), key=lambda each: each.seconds).span
+        """The longest window over which a node may be judged by what Prometheus has.
+
+        Where a given standard is for every node, the shipped ones judge none.
+        """
+        names = [document.name for document in self._given]
+        if not any(document.match.is_empty for document in self._given):
+            names += [name for name in self._documents if family(name) == "stack"]
+        found = (self.get(name).telemetry.history for name in names)
+        return max(found, key=lambda each: each.seconds).span
 
     def named_nodes(self) -> tuple[str, ...]:
         """Nodes that the given standards name in full: they are to be judged even if nothing else knows of them."""
