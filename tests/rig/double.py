@@ -10,6 +10,8 @@ from pathlib import Path
 
 import requests
 
+from rig.client import get_local
+
 
 class Double:
     """Sets what each node says; `url` is where exporters can be reached without the API server."""
@@ -54,12 +56,12 @@ class Double:
 
     def known(self) -> tuple[int, int]:
         """How many nodes and pods the double knows: it hears of them a moment after they were made."""
-        with requests.get(f"{self.url}/known", timeout=10) as answer:
-            return answer.json()["nodes"], answer.json()["pods"]
+        known = get_local(f"{self.url}/known").json()
+        return known["nodes"], known["pods"]
 
     def clear(self) -> None:
         """Have no node say anything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder / "nodes", ignore_errors=True)
 
     def copy(self, snapshot: Path) -> None:
         """Have nodes say what they say in a snapshot; its files are linked to."""

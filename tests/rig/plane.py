@@ -115,7 +115,7 @@ class ControlPlane:
         Before, all objects of the kinds `erase` are erased: pairs of version and kind. Meanwhile everything but etcd is
         down, and begins with new lists: watches that were only broken come back after half a minute.
         """
-        _etcd, *others = self._started
+        others = [each for each in self._started[1:] if each.running]
         for each in reversed(others):
             each.stop()
         count = seed.write(self.place.binaries / "seed", f"unix://{self.place.etcd_socket}", objects, erase)
