@@ -94,6 +94,7 @@ def snapshot(
     ] = 180.0,
     image: Annotated[str, typer.Option("--readiness-probe-image", help="Image of the probe's pods.")] = "",
     namespace: Annotated[str, typer.Option("--readiness-namespace", help="Namespace of the probe's pods.")] = "",
+    prometheus: Annotated[str, typer.Option("--readiness-prometheus", help="A URL, auto or none.")] = "auto",
 ) -> None:
     """Save what a run over a live cluster would read, to be judged elsewhere.
 
@@ -103,7 +104,16 @@ def snapshot(
     from gpu_readiness.snapshot_cli import save_snapshot
 
     options = ClusterOptions(
-        kubeconfig, context, namespace, probe, image, seconds, nodes, depth, tuple(standards or ())
+        kubeconfig,
+        context,
+        namespace,
+        probe,
+        image,
+        seconds,
+        nodes,
+        depth,
+        tuple(standards or ()),
+        prometheus=prometheus,
     )
     raise typer.Exit(save_snapshot(options, output, redact=redact))
 

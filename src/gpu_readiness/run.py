@@ -363,6 +363,7 @@ class Engine:
             coverage_nodes=found.seen,
             coverage_gpus=found.gpus,
             coverage_checks=found.checks,
+            notes=self.snapshot.notes(),
         )
 
     def _checks_in_order(self) -> list[Check]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpu_readiness.cluster import exporters, kernel_logs, probes
+from gpu_readiness.cluster import exporters, histories, kernel_logs, probes
 from gpu_readiness.cluster.access import ApiServer, Refused, Stopped, as_unmeasured
 from gpu_readiness.cluster.kinds import EVENTS, NODES, OTHERS, PODS, SLICES, rule
 from gpu_readiness.cluster.lists import record, write_list
@@ -24,7 +24,7 @@ from gpu_readiness.cluster.stack import NodeStack
 from gpu_readiness.cluster.workers import run_all
 from gpu_readiness.evidence import gathered
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
-from gpu_readiness.evidence.kube import Event, KubeNode, ResourceSlice, RuntimeClass, mapping, text
+from gpu_readiness.evidence.kube import Event, KubeNode, ResourceSlice, RuntimeClass, mapping, sequence, text
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.selection import Selection
 from gpu_readiness.verdict import Reason
@@ -60,6 +60,8 @@ class Wishes:
     probe: str = "auto"
     image: str = PROBE_IMAGE
     seconds: float = PROBE_SECONDS
+    prometheus: str = "auto"
+    window: str = "24h"
     namespace: str = ""
 
 
@@ -70,6 +72,7 @@ class _Found:
     nodes: dict[str, KubeNode] = field(default_factory=dict)
     with_slices: set[str] = field(default_factory=set)
     with_gpus: set[str] = field(default_factory=set)
+    addresses: dict[str, frozenset[str]] = field(default_factory=dict)
     selected: list[str] = field(default_factory=list)
     stacks: dict[str, NodeStack] = field(default_factory=dict)
 
@@ -83,16 +86,20 @@ def gather(api: ApiServer, folder: Path, wishes: Wishes, progress: Progress) -> 
     _list_nodes(api, cluster, wishes, found)
     progress(f"listing what runs on {len(found.selected)} GPU nodes")
     _list_others(api, cluster, found)
-    _say_where_from(api, folder)
     for name in found.selected:
         (folder / "nodes" / name).mkdir(parents=True)
-    _read_nodes(api, folder, wishes, found, progress)
+    rights = Rights(api, wishes.namespace or api.namespace)
+    _read_nodes(api, rights, folder, wishes, found, progress)
+    progress("asking Prometheus")
+    _say_where_from(api, folder, _histories(api, rights, folder, wishes, found))
 
 
 def _list_nodes(api: ApiServer, cluster: Path, wishes: Wishes, found: _Found) -> None:
     def note_node(item: Json) -> bool:
         node = KubeNode.of(item)
         found.nodes[node.name] = node
+        addresses = map(mapping, sequence(mapping(item.get("status")).get("addresses")))
+        found.addresses[node.name] = frozenset(text(each.get("address")) for each in addresses)
         return True
 
     def note_slice(item: Json) -> bool:
@@ -140,19 +147,35 @@ def _of_the_kernel(item: Json) -> bool:
     return "NVRM" in event.message or event.reason == "Rebooted"
 
 
-def _say_where_from(api: ApiServer, folder: Path) -> None:
+def _histories(api: ApiServer, rights: Rights, folder: Path, wishes: Wishes, found: _Found) -> str:
+    if wishes.prometheus == "none" or not found.selected:
+        return ""
+    targets = (
+        histories.target_of(name, folder / "nodes" / name, found.stacks[name], found.addresses[name])
+        for name in found.selected
+    )
+    return histories.save_histories(api, rights, folder, targets, wishes.prometheus, wishes.window)
+
+
+def _say_where_from(api: ApiServer, folder: Path, note: str) -> None:
     try:
         version = api.get("/version", seconds=15.0)
         (folder / "cluster" / "version.json").write_text(json.dumps(version), encoding="utf-8")
     except (Refused, Unmeasured) as problem:
         record(folder / "cluster", "version.json", as_unmeasured(problem, "version.json"))
     taken = dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    about = {"schema": "gpu-readiness.snapshot/v1", "taken": taken, "cluster": api.name}
+    about = {
+        "schema": "gpu-readiness.snapshot/v1",
+        "taken": taken,
+        "cluster": api.name,
+        "notes": [note] if note else [],
+    }
     (folder / "snapshot.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _read_nodes(api: ApiServer, folder: Path, wishes: Wishes, found: _Found, progress: Progress) -> None:
-    rights = Rights(api, wishes.namespace or api.namespace)
+def _read_nodes(
+    api: ApiServer, rights: Rights, folder: Path, wishes: Wishes, found: _Found, progress: Progress
+) -> None:
     # A node that is not Ready may keep its readers until their deadlines; the others come first.
     order = sorted(found.selected, key=lambda name: (not _is_ready(found.nodes[name]), name))
     places = {name: folder / "nodes" / name for name in order}

@@ -94,7 +94,6 @@ PROMETHEUS = Rung(
     (
         Right("", SERVICES.name, "list", SERVICES.why),
         Right("", "services/proxy", "get", "to query it"),
-        Right("", "services/proxy", "create", "to query it: queries are sent by POST"),
     ),
 )
 RUNGS = (API, EXPORTER, DRA, POD, EXEC, NODE_EVENTS, KERNEL_LOG, PROMETHEUS)

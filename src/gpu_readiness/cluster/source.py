@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_readiness.cluster.access import ApiServer
+from gpu_readiness.cluster.access import AccessProblem, ApiServer
 from gpu_readiness.cluster.gather import PROBE_IMAGE, PROBE_SECONDS, Wishes, gather
+from gpu_readiness.cluster.prometheus import PrometheusAccess
 from gpu_readiness.standard.library import Library
 
 
@@ -28,6 +29,7 @@ class ClusterOptions:
     depth: str = "auto"
     standards: tuple[str, ...] = ()
     expected: frozenset[str] = frozenset()
+    prometheus: str = "auto"
 
 
 def gather_cluster(options: ClusterOptions, folder: Path, progress: Callable[[str], None]) -> str:
@@ -37,14 +39,21 @@ def gather_cluster(options: ClusterOptions, folder: Path, progress: Callable[[st
         AccessProblem: no cluster.
         StandardError: a standard cannot be used.
     """
-    named = frozenset(Library.load(options.standards).named_nodes())
+    library = Library.load(options.standards)
+    if options.prometheus not in ("auto", "none"):
+        try:
+            PrometheusAccess.of(options.prometheus)
+        except ValueError as problem:
+            raise AccessProblem(f"--readiness-prometheus: {problem}") from None
     wishes = Wishes(
         nodes=options.nodes,
-        expected=named | options.expected,
+        expected=frozenset(library.named_nodes()) | options.expected,
         driver=options.depth != "api",
         probe=options.probe,
         image=options.image or PROBE_IMAGE,
         seconds=options.seconds,
+        prometheus=options.prometheus,
+        window=library.history_window(),
         namespace=options.namespace,
     )
     progress("connecting")

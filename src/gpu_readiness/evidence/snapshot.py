@@ -23,6 +23,7 @@ from gpu_readiness.verdict import Reason
 #: Bytes that are read of one artefact at most. Kernel logs are read from their end instead.
 MAX_ARTEFACT = 64 << 20
 MAX_CLUSTER_LIST = 1 << 30
+_MAX_ABOUT = 1 << 20
 MAX_ARCHIVE = 16 << 30
 #: How much an archive may grow when it is unpacked: text of a fleet grows 10 to 100 times, a bomb a thousand times.
 MAX_GROWTH = 300
@@ -64,6 +65,15 @@ class Snapshot:
     def node_dirs(self) -> frozenset[str]:
         """Names of nodes that have artefacts of their own."""
         return frozenset(self._node_dirs)
+
+    def notes(self) -> list[str]:
+        """What whoever took the snapshot has to say about it, in `snapshot.json`."""
+        try:
+            about = json.loads(self._read(self.root, "snapshot.json", _MAX_ABOUT))
+        except (Unmeasured, ValueError, RecursionError):
+            return []
+        said = about.get("notes") if isinstance(about, dict) else None
+        return [each[:1000] for each in said[:20] if isinstance(each, str)] if isinstance(said, list) else []
 
     def cluster_list(self, kind: str) -> bytes:
         """`cluster/<kind>.json`.

@@ -84,6 +84,14 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"metavar": "NAME", "default": "", "help": "namespace of the probe's pods (default: the context's)"},
     ),
     (
+        "--readiness-prometheus",
+        {
+            "metavar": "URL",
+            "default": "auto",
+            "help": "the Prometheus to ask; auto: the one that runs in the cluster; none (default: %(default)s)",
+        },
+    ),
+    (
         "--readiness-explain-access",
         {"action": "store_true", "help": "say what this identity may and may not do in the cluster, and do none of it"},
     ),

@@ -364,6 +364,7 @@ def _cluster_options(config: pytest.Config) -> ClusterOptions:
         depth=config.getoption("--readiness-depth"),
         standards=tuple(config.getoption("--readiness-standard")),
         expected=_expected(config),
+        prometheus=config.getoption("--readiness-prometheus"),
     )
 
 

@@ -32,6 +32,8 @@ def write(out: pytest.TerminalReporter, report: Report, written: Sequence[Path],
         _nodes(out, report)
         _gaps(out, report)
         _ways(out, report)
+        for note in report.notes:
+            out.write_line(clean(note))
     out.write_line(_bottom_line(report), bold=True, **_COLOURS[report.word])
     if written and not brief:
         out.write_line("reports: " + "  ".join(str(path) for path in written))
