@@ -20,7 +20,7 @@ import pytest
 from answers import NOW, row, success
 from nodes import fails, h100, passes, untested
 
-from gpu_readiness.cluster import prometheus
+from gpu_readiness.cluster import prometheus, prometheus_access
 from gpu_readiness.cluster.prometheus import (
     PrometheusAccess,
     PrometheusService,
@@ -528,13 +528,13 @@ def test_it_ends_in_time(reply: Reply, server: Server) -> None:
     assert gathered.seconds < 4
     if reply is not dripping_headers:  # whoever waits for the end of a header is left alone
         time.sleep(0.5)
-        assert not [each for each in set(threading.enumerate()) - before if each.name == prometheus.THREAD]
+        assert not [each for each in set(threading.enumerate()) - before if each.name == prometheus_access.THREAD]
 
 
 def test_a_query_of_the_past_that_stalls_leaves_the_rest_as_it_is(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prometheus, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(prometheus_access, "LEAST_SECONDS", 0.5)
     answered = answering(of_fleet())
     server.reply = lambda handler, query: (stalling if KEYS[query] == "xid" else answered)(handler, query)
     gathered = Gathered(server, deadline_s=4)
