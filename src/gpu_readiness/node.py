@@ -7,6 +7,7 @@ every time it is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -315,13 +316,15 @@ class Node(Subject):
 
     @property
     def reported_kernel_events(self) -> tuple[KernelEvent, ...]:
-        """What Events of the node quote from its kernel log: never all of it, so that nothing follows from silence."""
-        from gpu_readiness.evidence.kernel import parse_reported
+        """What a part of the node's kernel log and Events that quote it say: nothing follows from their silence."""
+        from gpu_readiness.evidence.kernel import PART, parse_reported
 
-        try:
-            return parse_reported(event.message for event in self.cluster.events_of(self.name))
-        except Unmeasured:
-            return ()
+        said: list[str] = []
+        with suppress(Unmeasured):
+            said += self._bytes(PART).decode("utf-8", "replace").splitlines()
+        with suppress(Unmeasured):
+            said += [event.message for event in self.cluster.events_of(self.name)]
+        return parse_reported(said)
 
     @property
     def workload_names(self) -> list[str]:

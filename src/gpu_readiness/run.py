@@ -21,6 +21,7 @@ from gpu_readiness.declaration import LAYERS, Check, Depth
 from gpu_readiness.evidence import gathered
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
 from gpu_readiness.evidence.gathered import parse_asked
+from gpu_readiness.evidence.kernel import PART, parse_reported
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.evidence.snapshot import Snapshot
 from gpu_readiness.facts.workloads import judge_workload
@@ -119,6 +120,8 @@ class Engine:
                 raise UsageProblem(f"{self.source} {self.snapshot.name}: {self.cluster.unlisted.message}")
             # Nodes that are asked for by name are unknown then, which is more than to say nothing of them.
             candidates |= selection.plain_names
+        elif not self.cluster.nodes:
+            raise UsageProblem(f"{self.source} {self.snapshot.name}: nodes.json lists no node at all")
         chosen = sorted(name for name in candidates if selection.takes(name, self._labels(name)))
         if not chosen:
             raise UsageProblem(self._nothing_to_judge(candidates))
@@ -129,8 +132,6 @@ class Engine:
         if self.cluster.unlisted is not None:
             return f"{where}: {self.cluster.unlisted.message}"
         seen = len(self.cluster.nodes)
-        if not seen:
-            return f"{where}: nodes.json lists no node at all"
         if candidates:
             said = f"{len(candidates)} GPU nodes of {seen} seen, none matches {self.settings.nodes!r}"
         else:
@@ -168,8 +169,10 @@ class Engine:
 
     def _reports_xid(self, name: str) -> bool:
         """Whether somebody quoted the driver's messages from the node's kernel log."""
+        if self.snapshot.has(name, PART):
+            return True
         try:
-            return any("NVRM" in event.message for event in self.cluster.events_of(name))
+            return bool(parse_reported(event.message for event in self.cluster.events_of(name)))
         except Unmeasured:
             return False
 

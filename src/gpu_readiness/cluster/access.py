@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -157,16 +158,28 @@ class ApiServer:
         """
         return self._exchange("GET", _url(path, query), None, seconds, lambda got, end: _json(got, end, limit))
 
-    def save(self, path: str, target: Path, *, seconds: float, limit: int, tries: int = 2) -> None:
-        """The answer to a GET in a file, never whole in memory; nothing is left there on failure. Raises as `get`."""
+    def save(
+        self,
+        path: str,
+        target: Path,
+        *,
+        seconds: float,
+        limit: int,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Mapping[str, str]:
+        """The answer to a GET in a file, never whole in memory: its headers, with names in lower case.
 
-        def take(response: BaseHTTPResponse, end: float) -> None:
+        Nothing is left there on failure. Raises as `get`.
+        """
+
+        def take(response: BaseHTTPResponse, end: float) -> dict[str, str]:
             with target.open("wb") as file:
                 for chunk in _body(response, end, limit):
                     file.write(chunk)
+            return {name.lower(): value for name, value in response.headers.items()}
 
         try:
-            self._exchange("GET", path, None, seconds, take, tries=tries, accept="*/*")
+            return self._exchange("GET", path, None, seconds, take, tries=2, headers={"accept": "*/*", **headers})
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -179,7 +192,7 @@ class ApiServer:
     def lines(self, path: str, *, seconds: float, query: Mapping[str, object]) -> Iterator[bytes]:
         """The lines of a watch, as they come, for at most `seconds`; ends where the server ends it. Raises as `get`."""
         end = time.monotonic() + seconds
-        response = self._open("GET", _url(path, query), None, end, "application/json")
+        response = self._open("GET", _url(path, query), None, end, {})
         rest = b""
         try:
             for chunk in _body(response, end, 1 << 32):
@@ -199,14 +212,14 @@ class ApiServer:
         take: Callable[[BaseHTTPResponse, float], T],
         *,
         tries: int = 6,
-        accept: str = "application/json",
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> T:
         from urllib3.exceptions import HTTPError
 
         end = time.monotonic() + seconds
         for attempt in range(1, tries + 1):
             try:
-                response = self._open(method, path, data, end, accept)
+                response = self._open(method, path, data, end, headers)
                 try:
                     return take(response, end)
                 except BaseException:
@@ -226,13 +239,13 @@ class ApiServer:
             self.pause(pause)
         raise AssertionError("unreachable")
 
-    def _open(self, method: str, path: str, data: bytes | None, end: float, accept: str) -> BaseHTTPResponse:
+    def _open(self, method: str, path: str, data: bytes | None, end: float, own: Mapping[str, str]) -> BaseHTTPResponse:
         import urllib3
 
         if self._stopped.is_set():
             raise Stopped
         left = max(0.1, end - time.monotonic())
-        headers = self.headers() | {"accept": accept, "accept-encoding": "gzip"}
+        headers = self.headers() | {"accept-encoding": "gzip", **own}
         if data is not None:
             headers["content-type"] = "application/json"
         response = self._pool.request(

@@ -181,12 +181,13 @@ def _read_nodes(
     places = {name: folder / "nodes" / name for name in order}
     groups = [[partial(_scrape, api, found.stacks[name], places[name]) for name in order]]
     if wishes.driver and not rights.missing(KERNEL_LOG.rights):
-        groups.append([partial(_kernel_log, api, name, places[name]) for name in order])
+        groups.append([partial(kernel_logs.save_kernel_log, api, name, places[name]) for name in order])
     with _ladder(api, folder, rights, wishes, found) as ladder:
         if ladder is not None:
             nodes = _numbered(order, found)
             groups.append([partial(_ask, ladder, node, wishes.probe, places[node.name]) for node in nodes])
         run_all(groups, CONCURRENT_READS, lambda done, total: progress(f"reading nodes: {done} of {total} reads"))
+    kernel_logs.settle(places.values())
 
 
 def _is_ready(node: KubeNode) -> bool:
@@ -239,10 +240,6 @@ def _runtime_classes(folder: Path) -> list[RuntimeClass]:
 
 def _scrape(api: ApiServer, stack: NodeStack, place: Path) -> None:
     _attempt(place, exporters.ARTEFACT, lambda: exporters.save_scrape(api, stack.exporter, place / exporters.ARTEFACT))
-
-
-def _kernel_log(api: ApiServer, name: str, place: Path) -> None:
-    _attempt(place, kernel_logs.ARTEFACT, lambda: kernel_logs.save_kernel_log(api, name, place / kernel_logs.ARTEFACT))
 
 
 def _ask(ladder: probes.Ladder, node: probes.ProbeNode, wanted: str, place: Path) -> None:

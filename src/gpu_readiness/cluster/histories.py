@@ -77,6 +77,8 @@ def _in_cluster(api: ApiServer, rights: Rights) -> PrometheusAccess | str:
     if found.service is None:
         several = ", ".join(f"{each.namespace}/{each.name}" for each in found.candidates[:5])
         return f"several Prometheus servers, name one by --readiness-prometheus URL: {several}" if several else ""
+    if api.configuration.proxy or api.configuration.tls_server_name:
+        return "Prometheus is not asked through the kubeconfig's proxy: name it by --readiness-prometheus URL"
     return _through(api, found.service)
 
 

@@ -65,8 +65,8 @@ def gather_prometheus(
         write: takes a node, the name of a file and its content.
         window: how far to look back, such as `24h`.
         deadline_s: seconds for all of it.
-        found: the server was found and not named: one that knows of no GPU at all is another one, and nothing is
-            written.
+        found: the server was found and not named: one that knows of no GPU at all, or refuses us, is none of ours, and
+            nothing is written.
 
     Returns:
         What came of it, in a sentence.
@@ -76,6 +76,8 @@ def gather_prometheus(
         answers = _Answers(nodes)
         asked = _ask_all(Client(access), answers, window, end)
     except Unmeasured as problem:
+        if found and problem.reason is Reason.DENIED:
+            return f"{access.url} was found and does not let us ask: {problem.message}"
         record = json.dumps({"reason": problem.reason.value, "message": problem.message}, ensure_ascii=False)
         for node in nodes:
             write(node.name, f"{SOURCE}.error", record.encode())

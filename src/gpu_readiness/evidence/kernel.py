@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 
 from gpu_readiness.evidence.kernel_lines import last_boot, read_line, require_kernel_messages
 
+#: A part of a node's kernel log: what it says counts, what it does not say means nothing.
+PART = "kernel.part.log"
 MAX_BYTES = 64 * 1024 * 1024
 MAX_EVENTS = 1000
 MAX_MESSAGE = 300

@@ -28,7 +28,7 @@ def graded_events(node: Node) -> list[GradedEvent]:
     try:
         events, place = node.kernel_log.events, "kernel.log line {}"
     except Unmeasured:
-        events, place = node.reported_kernel_events, "events.json"
+        events, place = node.reported_kernel_events, "kernel.part.log, events.json"
     overrides = node.standard.xid if node.has_standard else None
     found = []
     for event in events:

@@ -159,7 +159,7 @@ func (k *kubelet) file(w http.ResponseWriter, request *http.Request) {
 		_, _ = io.WriteString(w, "<pre>\n<a href=\"kern.log\">kern.log</a>\n</pre>\n")
 	case name == "kern.log" && exists:
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		http.ServeContent(w, request, name, time.Time{}, bytes.NewReader(content))
+		http.ServeContent(w, request, name, time.Now().Add(-time.Minute), bytes.NewReader(content))
 	default:
 		http.NotFound(w, request)
 	}
