@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -189,10 +191,16 @@ class ApiServer:
         data = json.dumps(body).encode() if body is not None else None
         return self._exchange(method, path, data, seconds, lambda got, end: _json(got, end, 16 << 20))
 
-    def lines(self, path: str, *, seconds: float, query: Mapping[str, object]) -> Iterator[bytes]:
-        """The lines of a watch, as they come, for at most `seconds`; ends where the server ends it. Raises as `get`."""
+    def lines(
+        self, path: str, *, seconds: float, query: Mapping[str, object], opened: Callable[[BaseHTTPResponse], None]
+    ) -> Iterator[bytes]:
+        """The lines of a watch, as they come, for at most `seconds`; ends where the server ends it. Raises as `get`.
+
+        `opened` hears of the connection, so that somebody else can `hang_up`.
+        """
         end = time.monotonic() + seconds
         response = self._open("GET", _url(path, query), None, end, {})
+        opened(response)
         rest = b""
         try:
             for chunk in _body(response, end, 1 << 32):
@@ -261,6 +269,14 @@ class ApiServer:
         if response.status >= 300:
             raise _refused(response, end)
         return response
+
+
+def hang_up(response: BaseHTTPResponse) -> None:
+    """Have whoever waits for more of an answer wait no longer."""
+    held = getattr(response.connection, "sock", None)
+    if held is not None:
+        with suppress(OSError):
+            held.shutdown(socket.SHUT_RDWR)
 
 
 def _in_cluster() -> bool:

@@ -11,14 +11,17 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from gpu_readiness.cluster.access import ApiServer, Refused, Stopped, as_unmeasured
+from gpu_readiness.cluster.access import ApiServer, Refused, Stopped, as_unmeasured, hang_up
 from gpu_readiness.cluster.kinds import rule
 from gpu_readiness.evidence.kube import Pod, mapping, text
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.verdict import Reason
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
 
 Json = dict[str, Any]
 
@@ -54,6 +57,8 @@ class OwnPods:
         self._closed = threading.Event()
         self._made: list[str] = []
         self._unwatched: Unmeasured | None = None
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watched: BaseHTTPResponse | None = None
 
     def __enter__(self) -> Self:
         """Make the owner and begin to watch.
@@ -65,7 +70,7 @@ class OwnPods:
         self._made.append(f"{self._path('jobs', '/apis/batch/v1')}/{self._name()}")
         uid = text(mapping(job.get("metadata")).get("uid"))
         self._owner = {"apiVersion": "batch/v1", "kind": "Job", "name": self._name(), "uid": uid}
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -73,11 +78,15 @@ class OwnPods:
     ) -> None:
         """Remove everything that was made; what cannot be removed goes when the owner's deadline passes."""
         self._closed.set()
+        if self._watched is not None:
+            hang_up(self._watched)
         for path in reversed(self._made):
             try:
                 self._api.send("DELETE", path, {"propagationPolicy": "Background"})
             except (Refused, Unmeasured, Stopped):
                 continue
+        if self._watcher.is_alive():
+            self._watcher.join(2.0)
 
     def make(self, path: str, kind: str, body: Json) -> str:
         """Make an object that the pods need, owned like them: its name. Raises as `ApiServer.send`."""
@@ -150,7 +159,10 @@ class OwnPods:
         query = {"watch": "1", "labelSelector": f"{RUN_LABEL}={self._run}", "timeoutSeconds": _WATCH_SECONDS}
         while not self._closed.is_set():
             try:
-                for line in self._api.lines(self._path("pods"), seconds=_WATCH_SECONDS + 10, query=query):
+                lines = self._api.lines(
+                    self._path("pods"), seconds=_WATCH_SECONDS + 10, query=query, opened=self._opened
+                )
+                for line in lines:
                     self._note(line)
                     if self._closed.is_set():
                         return
@@ -163,6 +175,11 @@ class OwnPods:
             except Exception:  # noqa: BLE001 - whatever broke the stream, the next one tells all that there is
                 self._closed.wait(0.2)
             self._closed.wait(0.2)
+
+    def _opened(self, response: BaseHTTPResponse) -> None:
+        self._watched = response
+        if self._closed.is_set():
+            hang_up(response)
 
     def _note(self, line: bytes) -> None:
         try:
