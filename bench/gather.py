@@ -77,15 +77,12 @@ def described(kubeconfig: Path, size: int) -> str:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         return "no kubectl here"
-    names = subprocess.run(
-        [kubectl, f"--kubeconfig={kubeconfig}", "get", "nodes", "-o", "name"],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    ).stdout.split()[:DESCRIBED]
+    command = [kubectl, f"--kubeconfig={kubeconfig}"]
+    listed = subprocess.run([*command, "get", "nodes", "-o", "name"], stdout=subprocess.PIPE, check=True, text=True)
+    names = listed.stdout.split()[:DESCRIBED]
     begun = time.perf_counter()
     for name in names:
-        subprocess.run([kubectl, f"--kubeconfig={kubeconfig}", "describe", name], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([*command, "describe", name], stdout=subprocess.DEVNULL, check=True)
     return f"{(time.perf_counter() - begun) / len(names) * size:.0f}"
 
 
@@ -96,18 +93,17 @@ def measure_fleet(size: int, table: Table, console: Console) -> None:
         plain, plain_mib = min(timed("plain", plane.kubeconfig) for _ in range(3))
         lists, _ = min(timed("ours", plane.kubeconfig) for _ in range(3))
         since = time.time()
-        whole = measure(
-            SCRIPTS / "gpu-readiness", "check", "--readiness-kubeconfig", plane.kubeconfig, "--readiness-depth", "api",
-            "--readiness-standard", Path(scratch) / "standard.yaml", "--readiness-output", Path(scratch) / "report", "-qq",
-        )  # fmt: skip
+        own = ("--readiness-kubeconfig", plane.kubeconfig, "--readiness-standard", Path(scratch) / "standard.yaml")
+        options = ("--readiness-depth", "api", "--readiness-output", Path(scratch) / "report", "-qq")
+        whole = measure(SCRIPTS / "gpu-readiness", "check", *own, *options)
         requests = plane.requests(user_agent_prefix="gpu-readiness/", since=since)
         kinds = Counter(f"{each.resource}/{each.subresource}".rstrip("/") for each in requests)
         per_node = kinds["pods/proxy"] + kinds["nodes/proxy"]
+        figures = (plain, plain_mib, lists, lists / plain, whole.seconds, whole.peak_mib)
+        counts = (f"{len(requests) - per_node}", f"{per_node / size:.1f}")
         table.add_row(
-            f"{size}", f"{plain:.1f}", f"{plain_mib:.0f}", f"{lists:.1f}", f"{lists / plain:.1f}", f"{whole.seconds:.1f}",
-            f"{whole.peak_mib:.0f}", f"{len(requests) - per_node}", f"{per_node / size:.1f}",
-            described(plane.kubeconfig, size), f"{whole.code}",
-        )  # fmt: skip
+            f"{size}", *(f"{each:.1f}" for each in figures), *counts, described(plane.kubeconfig, size), f"{whole.code}"
+        )
     console.print(f"{size} nodes: {dict(kinds)}")
 
 

@@ -121,7 +121,8 @@ class Engine:
             # Nodes that are asked for by name are unknown then, which is more than to say nothing of them.
             candidates |= selection.plain_names
         elif not self.cluster.nodes:
-            raise UsageProblem(f"{self.source} {self.snapshot.name}: nodes.json lists no node at all")
+            where = f"{self.source} {self.snapshot.name}"
+            raise UsageProblem(f"no node to judge in {where}: 0 nodes seen, nodes.json lists no node at all")
         chosen = sorted(name for name in candidates if selection.takes(name, self._labels(name)))
         if not chosen:
             raise UsageProblem(self._nothing_to_judge(candidates))
