@@ -24,6 +24,10 @@ class BuildError(Exception):
     """The programs cannot be built here."""
 
 
+class NoGoError(BuildError):
+    """There is no Go, or one that is too old."""
+
+
 def build() -> Path:
     """The folder with the programs; they are built if they are not there. BuildError says what is missing."""
     go = _go_version()
@@ -81,11 +85,11 @@ def _go_version() -> str:
     assert needed is not None, "go.mod says no version"
     wanted = f"Go {needed.group(1)}.{needed.group(2)} or newer"
     if shutil.which("go") is None:
-        raise BuildError(f"the rig is built with {wanted}, and there is no go on the PATH: https://go.dev/dl")
+        raise NoGoError(f"the rig is built with {wanted}, and there is no go on the PATH: https://go.dev/dl")
     said = _go("env", "GOVERSION").strip()
     found = re.match(r"go(\d+)\.(\d+)", said)
     if found is None or tuple(map(int, found.groups())) < tuple(map(int, needed.groups())):
-        raise BuildError(f"the rig is built with {wanted}, and this is {said}: https://go.dev/dl")
+        raise NoGoError(f"the rig is built with {wanted}, and this is {said}: https://go.dev/dl")
     return said
 
 

@@ -118,10 +118,11 @@ class ControlPlane:
         others = [each for each in self._started[1:] if each.running]
         for each in reversed(others):
             each.stop()
-        count = seed.write(self.place.binaries / "seed", f"unix://{self.place.etcd_socket}", objects, erase)
-        for each in others:
-            each.start()
-        return count
+        try:
+            return seed.write(self.place.binaries / "seed", f"unix://{self.place.etcd_socket}", objects, erase)
+        finally:
+            for each in others:
+                each.start()
 
     def apply(self, source: str | Path | Json | Iterable[Json]) -> list[Json]:
         """Apply a YAML file of manifests, or objects; what they have become."""

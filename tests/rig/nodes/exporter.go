@@ -29,17 +29,18 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		http.NotFound(w, request)
 		return
 	}
-	content, _ := e.artefacts.read(node, "dcgm.prom")
+	content, exists := e.artefacts.read(node, "dcgm.prom")
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	behaves := e.artefacts.behaviour(node)
-	if behaves.Exporter == "tls" && request.TLS == nil {
-		panic(http.ErrAbortHandler) // a connection that was kept open since before there was TLS
+	// A connection that was kept open may be older than this behaviour, by which it would not have come about.
+	if (behaves.Exporter == "tls" && request.TLS == nil) || (behaves.Exporter == "" && !exists) {
+		panic(http.ErrAbortHandler)
 	}
 	switch behaves.Exporter {
 	case "hang", "blackhole":
 		<-request.Context().Done()
 	case "refuse":
-		panic(http.ErrAbortHandler) // a connection that was kept open
+		panic(http.ErrAbortHandler)
 	case "http500":
 		http.Error(w, "internal server error", http.StatusInternalServerError)
 	case "flaky":
@@ -55,6 +56,7 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	case "drop":
 		w.Header().Set("Content-Length", "1000000")
 		_, _ = w.Write(content[:min(len(content), 1000)])
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	default:
 		_, _ = w.Write(content)
