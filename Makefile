@@ -10,7 +10,7 @@ READY := $(VENV)/ready-$(shell cksum pyproject.toml | cut -d ' ' -f 1)
 MAPPED := checks profiles reports workloads
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench corpus test-live wheel clean
+.PHONY: help venv demo test lint bench bench-live corpus test-live wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(READY) ## Check style, types and import rules
 
 bench: $(READY) ## Measure how long runs over large fleets take (ARGS="500 1000": so many nodes)
 	@$(BIN)/python bench/judge.py $(ARGS)
+
+bench-live: $(READY) ## Measure what gathering a live fleet costs; needs Go (ARGS="500": so many nodes)
+	@$(BIN)/python bench/gather.py $(ARGS)
 
 corpus: $(READY) ## Judge recorded faults and healthy nodes (GPU_READINESS_CORPUS=folder)
 	@[ -d "$(GPU_READINESS_CORPUS)" ] || { echo "error: there is no corpus in $(GPU_READINESS_CORPUS): make corpus GPU_READINESS_CORPUS=/path/to/corpus" >&2; exit 1; }
