@@ -255,8 +255,8 @@ class Node(Subject):
 
     @property
     def pods(self) -> list[Pod]:
-        """All pods bound to the node."""
-        pods = self.cluster.pods_on(self.name)
+        """All pods bound to the node; of a node that the cluster does not have, nothing is known. Raises as `kube`."""
+        pods = self.cluster.pods_on(self.kube.name)
         self.outcome.touched = True
         return pods
 

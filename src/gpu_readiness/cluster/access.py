@@ -330,7 +330,7 @@ def _refused(response: BaseHTTPResponse, end: float) -> Refused:
         details.get("message") or body[:300].decode("utf-8", "replace").strip() or response.reason or "no reason given"
     )
     after = response.headers.get("retry-after", "")
-    return Refused(response.status, str(said), details, float(after) if after.isdigit() else None)
+    return Refused(response.status, str(said), details, float(after) if after.isdecimal() else None)
 
 
 def _brief(problem: BaseException) -> str:

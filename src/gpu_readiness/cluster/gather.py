@@ -6,8 +6,7 @@ import datetime as dt
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gpu_readiness.cluster import exporters, histories, kernel_logs, probes
-from gpu_readiness.cluster.access import ApiServer, Refused, Stopped, as_unmeasured
-from gpu_readiness.cluster.kinds import EVENTS, NODES, OTHERS, PODS, SLICES, rule
+from gpu_readiness.cluster.access import AccessProblem, ApiServer, Refused, Stopped, as_unmeasured
+from gpu_readiness.cluster.kinds import EVENTS, NODES, OTHERS, PODS, SLICES, Kind, rule
 from gpu_readiness.cluster.lists import record, write_list
-from gpu_readiness.cluster.pods import OwnPods
+from gpu_readiness.cluster.pods import OwnPods, not_made
 from gpu_readiness.cluster.rights import KERNEL_LOG, POD, Rights
 from gpu_readiness.cluster.stack import NodeStack
 from gpu_readiness.cluster.workers import run_all
@@ -36,6 +35,8 @@ Progress = Callable[[str], None]
 PROBE_IMAGE = "nvcr.io/nvidia/cuda:12.4.1-base-ubuntu22.04"
 #: Reads of nodes at the same time by one way, and pods of ours at the same time.
 CONCURRENT_READS = 48
+#: Lists at the same time.
+CONCURRENT_LISTS = 4
 #: Seconds that one way may take to get an answer from a node's driver; an exec, which pulls no image, has half of it.
 PROBE_SECONDS = 180.0
 #: Seconds after which Kubernetes removes what we made, whatever became of us.
@@ -67,8 +68,9 @@ class Wishes:
 
 @dataclass(slots=True)
 class _Found:
-    """What the lists said of the nodes to read."""
+    """What the lists said of the nodes to read, and why some kinds could not be listed."""
 
+    unlisted: dict[str, Unmeasured] = field(default_factory=dict)
     nodes: dict[str, KubeNode] = field(default_factory=dict)
     with_slices: set[str] = field(default_factory=set)
     with_gpus: set[str] = field(default_factory=set)
@@ -78,7 +80,11 @@ class _Found:
 
 
 def gather(api: ApiServer, folder: Path, wishes: Wishes, progress: Progress) -> None:
-    """Read a cluster into `folder`, which becomes a snapshot; what could not be read is recorded in its place."""
+    """Read a cluster into `folder`, which becomes a snapshot; what could not be read is recorded in its place.
+
+    Raises:
+        AccessProblem: nodes cannot be listed, and not for want of rights: there is nothing to read.
+    """
     cluster = folder / "cluster"
     cluster.mkdir(parents=True)
     found = _Found()
@@ -108,8 +114,11 @@ def _list_nodes(api: ApiServer, cluster: Path, wishes: Wishes, found: _Found) ->
             found.with_slices.add(each.node)
         return True
 
-    write_list(api, NODES, cluster, note_node)
-    write_list(api, SLICES, cluster, note_slice)
+    _list(api, NODES, cluster, found, note_node)
+    problem = found.unlisted.get(NODES.name)
+    if problem is not None and problem.reason is not Reason.DENIED:
+        raise AccessProblem(f"cluster {api.name}: {problem.message}")
+    _list(api, SLICES, cluster, found, note_slice)
     shown = {name for name, node in found.nodes.items() if is_gpu_node(node)}
     found.with_gpus = {name for name in shown | found.with_slices | wishes.expected if name in found.nodes}
     selection = Selection.parse(wishes.nodes)
@@ -129,12 +138,25 @@ def _list_others(api: ApiServer, cluster: Path, found: _Found) -> None:
             found.stacks[node].add(item)
         return not node or node in found.with_gpus
 
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        tasks = [pool.submit(write_list, api, kind, cluster, note_pod if kind is PODS else _all) for kind in OTHERS]
-        of_nodes = {"fieldSelector": "involvedObject.kind=Node"}
-        tasks.append(pool.submit(write_list, api, EVENTS, cluster, _of_the_kernel, selectors=of_nodes))
-        for task in tasks:
-            task.result()
+    tasks = [partial(_list, api, kind, cluster, found, note_pod if kind is PODS else _all) for kind in OTHERS]
+    of_nodes = {"fieldSelector": "involvedObject.kind=Node"}
+    tasks.append(partial(_list, api, EVENTS, cluster, found, _of_the_kernel, of_nodes))
+    run_all([tasks], CONCURRENT_LISTS, lambda done, total: None)
+    for stack in found.stacks.values():
+        stack.unlisted = found.unlisted.get(PODS.name)
+
+
+def _list(
+    api: ApiServer,
+    kind: Kind,
+    cluster: Path,
+    found: _Found,
+    keep: Callable[[Json], bool],
+    selectors: Mapping[str, str] | None = None,
+) -> None:
+    problem = write_list(api, kind, cluster, keep, selectors=selectors)
+    if problem is not None:
+        found.unlisted[kind.name] = problem
 
 
 def _all(item: Json) -> bool:
@@ -198,7 +220,9 @@ def _numbered(order: Iterable[str], found: _Found) -> Iterator[probes.ProbeNode]
     for number, name in enumerate(order):
         system = found.nodes[name].info.get("osImage", "")
         default = system.startswith(_DEFAULT_RUNTIME)
-        yield probes.ProbeNode(name, number, found.stacks[name], name in found.with_slices, default)
+        yield probes.ProbeNode(
+            name, number, found.stacks[name], name in found.with_slices, default, _is_ready(found.nodes[name])
+        )
 
 
 @contextmanager
@@ -209,7 +233,8 @@ def _ladder(
     if not wishes.driver or wishes.probe == "none" or not found.selected:
         yield None
         return
-    ladder = partial(probes.Ladder, api, rights, classes=_runtime_classes(folder), seconds=wishes.seconds)
+    classes = _runtime_classes(folder)
+    ladder = partial(probes.Ladder, api, rights, classes=classes, unlisted=found.unlisted, seconds=wishes.seconds)
     if wishes.probe == "exec":
         yield ladder(None, Unmeasured(Reason.NOT_SELECTED, "not asked for"))
         return
@@ -221,7 +246,7 @@ def _ladder(
         try:
             pods = stack.enter_context(own)
         except (Refused, Unmeasured) as problem:
-            yield ladder(None, as_unmeasured(problem, "jobs", rule("batch", "jobs", "create")))
+            yield ladder(None, not_made(problem, "jobs", rule("batch", "jobs", "create")))
             return
         with_pods = ladder(pods, None)
         if found.with_slices:

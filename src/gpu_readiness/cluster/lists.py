@@ -46,11 +46,14 @@ def list_items(api: ApiServer, path: str, *, selectors: Mapping[str, str] | None
             if problem.status != 410 or not token or resumed > MAX_RESTARTS:
                 raise
             continue
-        items = page.get("items", "none") or []
+        items = page.get("items", "none")
+        items = [] if items is None else items
         if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
             raise Unmeasured(Reason.UNPARSABLE, f"{path} answered something that is no list of objects")
         limit = _fitting(items) if not token else limit
-        token = text(mapping(page.get("metadata")).get("continue"))
+        sent, token = token, text(mapping(page.get("metadata")).get("continue"))
+        if token and token == sent:
+            raise Unmeasured(Reason.UNPARSABLE, f"{path} has no end: a page goes on with itself")
         if token or seen:
             items = [each for each in items if _new(each, seen)]
         yield from items
@@ -65,26 +68,32 @@ def write_list(
     keep: Callable[[Json], bool] = lambda item: True,
     *,
     selectors: Mapping[str, str] | None = None,
-) -> int:
+) -> Unmeasured | None:
     """Write a kind as `<folder>/<kind>.json`, or what kept us from it as `<kind>.json.error`.
 
     Args:
         api: where from.
         kind: what.
         folder: where to; it is there.
-        keep: sees every item once, in the form in which it is written, and says whether it is.
+        keep: sees every item, in the form in which it is written, and says whether it is; it sees them again where the
+            list has to begin anew.
         selectors: as the API takes them.
 
     Returns:
-        How many objects were seen.
+        What kept us from it; None if it was written.
     """
     target = folder / f"{kind.name}.json"
     try:
-        return _first_served(api, kind, target, keep, selectors)
+        _first_served(api, kind, target, keep, selectors)
     except (Refused, Unmeasured) as problem:
-        target.unlink(missing_ok=True)
-        record(folder, target.name, _told_apart(api, kind, as_unmeasured(problem, target.name, kind.rule)))
-        return 0
+        found = _told_apart(api, kind, as_unmeasured(problem, target.name, kind.rule))
+    except RecursionError:
+        found = Unmeasured(Reason.UNPARSABLE, f"an object of {kind.name} nests too deep", target.name)
+    else:
+        return None
+    target.unlink(missing_ok=True)
+    record(folder, target.name, found)
+    return found
 
 
 def record(folder: Path, artefact: str, problem: Unmeasured) -> None:
@@ -95,12 +104,13 @@ def record(folder: Path, artefact: str, problem: Unmeasured) -> None:
 
 def _first_served(
     api: ApiServer, kind: Kind, target: Path, keep: Callable[[Json], bool], selectors: Mapping[str, str] | None
-) -> int:
+) -> None:
     """By the first version of the API that there is."""
     paths, restarts = kind.paths(), 0
     while paths:
         try:
-            return _write(list_items(api, paths[0], selectors=selectors), kind, paths[0], target, keep)
+            _write(list_items(api, paths[0], selectors=selectors), kind, paths[0], target, keep)
+            return
         except Refused as problem:
             restarts += problem.status == 410
             if problem.status == 404:
@@ -110,19 +120,17 @@ def _first_served(
     raise Unmeasured(Reason.MISSING, f"this cluster has no {kind.name}.{kind.group}", target.name)
 
 
-def _write(items: Iterator[Json], kind: Kind, path: str, target: Path, keep: Callable[[Json], bool]) -> int:
-    seen, separator = 0, "\n"
+def _write(items: Iterator[Json], kind: Kind, path: str, target: Path, keep: Callable[[Json], bool]) -> None:
+    separator = "\n"
     version = path.removeprefix("/apis/").removeprefix("/api/").rpartition("/")[0]
     with target.open("w", encoding="utf-8", errors="replace") as file:
         file.write(json.dumps({"apiVersion": version, "kind": f"{kind.kind}List"})[:-1] + ', "items": [')
         for item in items:
-            seen += 1
             pruned = prune(kind.name, item)
             if keep(pruned):
                 file.write(separator + json.dumps(pruned, ensure_ascii=False, separators=(",", ":")))
                 separator = ",\n"
         file.write("\n]}\n")
-    return seen
 
 
 def _told_apart(api: ApiServer, kind: Kind, problem: Unmeasured) -> Unmeasured:

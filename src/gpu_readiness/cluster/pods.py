@@ -36,6 +36,8 @@ _STUCK = {
     "CreateContainerError": Reason.TIMEOUT,
     "RunContainerError": Reason.TIMEOUT,
 }
+#: How an API server refuses an object that it, or an admission policy, does not like; RBAC's 403 is theirs, too.
+_DISLIKED = frozenset({400, 422})
 #: Seconds that a pod may wait for a place on its node.
 _PLACE_SECONDS = 30.0
 _WATCH_SECONDS = 300
@@ -66,8 +68,14 @@ class OwnPods:
         Raises:
             Refused, Unmeasured: the API server does not let us.
         """
-        job = self._api.send("POST", self._path("jobs", "/apis/batch/v1"), self._job())
         self._made.append(f"{self._path('jobs', '/apis/batch/v1')}/{self._name()}")
+        try:
+            job = self._api.send("POST", self._path("jobs", "/apis/batch/v1"), self._job())
+        except BaseException as problem:
+            # Where the answer was lost, it may be there all the same.
+            if not isinstance(problem, Refused) or problem.status == 409:
+                self.__exit__(None, None, None)
+            raise
         uid = text(mapping(job.get("metadata")).get("uid"))
         self._owner = {"apiVersion": "batch/v1", "kind": "Job", "name": self._name(), "uid": uid}
         self._watcher.start()
@@ -77,7 +85,9 @@ class OwnPods:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove everything that was made; what cannot be removed goes when the owner's deadline passes."""
-        self._closed.set()
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
         if self._watched is not None:
             hang_up(self._watched)
         for path in reversed(self._made):
@@ -112,7 +122,10 @@ class OwnPods:
         Raises:
             Unmeasured: `denied` if it may not be made, `busy` if the node has no room, `missing` if its image is not to
                 be had, `timeout` if it did not end.
+            Stopped: what was made is being removed.
         """
+        if self._closed.is_set():
+            raise Stopped
         name = f"{self._name()}-{name}"
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": self._metadata(name), "spec": self._spec(node, spec)}
         end = time.monotonic() + seconds
@@ -120,7 +133,7 @@ class OwnPods:
             self._api.send("POST", self._path("pods"), body)
         except Refused as problem:
             if problem.status != 409:  # an attempt whose answer was lost had made it already
-                raise as_unmeasured(problem, target.name, rule("", "pods", "create")) from None
+                raise not_made(problem, target.name, rule("", "pods", "create")) from None
         try:
             pod = self._ended(name, end, seconds)
             self._api.save(f"{self._path('pods')}/{name}/log?limitBytes={limit}", target, seconds=30.0, limit=limit + 1)
@@ -140,6 +153,8 @@ class OwnPods:
         began = time.monotonic()
         while True:
             with self._changed:
+                if self._closed.is_set():
+                    raise Stopped
                 pod = self._states.get(name)
                 if pod is not None and pod.finished:
                     return pod
@@ -240,6 +255,13 @@ class OwnPods:
             **extra,
             "containers": [_container(self._image) | own for own in extra["containers"]],
         }
+
+
+def not_made(problem: Refused | Unmeasured, source: str, right: str) -> Unmeasured:
+    """That an object of ours was not taken, as evidence; a policy's refusal is `denied`, whatever its status."""
+    if isinstance(problem, Refused) and problem.status in _DISLIKED:
+        return Unmeasured(Reason.DENIED, f"{problem.message} (HTTP {problem.status})"[:500], source)
+    return as_unmeasured(problem, source, right)
 
 
 def _container(image: str) -> Json:

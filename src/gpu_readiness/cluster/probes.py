@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpu_readiness.cluster.access import ApiServer, Refused, as_unmeasured
 from gpu_readiness.cluster.execs import execute
-from gpu_readiness.cluster.pods import OwnPods
+from gpu_readiness.cluster.kinds import SLICES
+from gpu_readiness.cluster.pods import OwnPods, not_made
 from gpu_readiness.cluster.rights import DRA, EXEC, POD, Rights
 from gpu_readiness.cluster.stack import NodeStack, StackPod
 from gpu_readiness.evidence.gathered import Asked
@@ -43,6 +44,7 @@ class ProbeNode:
     stack: NodeStack
     has_slices: bool
     default_runtime: bool
+    ready: bool = True
 
 
 class Ladder:
@@ -55,13 +57,21 @@ class Ladder:
         pods: OwnPods | None,
         no_pods: Unmeasured | None,
         classes: Iterable[RuntimeClass],
+        unlisted: Mapping[str, Unmeasured],
         seconds: float,
     ) -> None:
-        """`pods` is None where none can be made; `no_pods` says why. One way may take `seconds`, an exec half of it."""
+        """`pods` is None where none can be made; `no_pods` says why. One way may take `seconds`, an exec half of it.
+
+        `unlisted` says of which kinds nothing is known, for they could not be listed.
+        """
         self._seconds = seconds
         self._api = api
         self._pods = pods
         self._class = _runtime_class(classes)
+        self._no_class = unlisted.get("runtimeclasses") or Unmeasured(
+            Reason.UNSUPPORTED, "no RuntimeClass of NVIDIA's in this cluster"
+        )
+        self._no_slices = unlisted.get(SLICES.name)
         self._template = ""
         self._ways: dict[str, Way] = {"dra": self._by_claim, "pod": self._by_pod, "exec": self._by_exec}
         self._closed: dict[str, Unmeasured] = {}
@@ -87,7 +97,7 @@ class Ladder:
         try:
             self._template = self._pods.make("/apis/resource.k8s.io/v1", "resourceclaimtemplates", body)
         except (Refused, Unmeasured) as problem:
-            self._closed["dra"] = as_unmeasured(problem, ARTEFACT, DRA.rights[0].rule)
+            self._closed["dra"] = not_made(problem, ARTEFACT, DRA.rights[0].rule)
 
     def ask(self, node: ProbeNode, wanted: str, target: Path, tell: Callable[[Asked], None]) -> None:
         """Ask the driver of a node by the first way that answers; `wanted` is one of them, or `auto`.
@@ -95,7 +105,7 @@ class Ladder:
         What nvidia-smi printed goes to `target`; how it was asked is told in any case.
 
         Raises:
-            Unmeasured: none answered; the reason is the last one's that was tried.
+            Unmeasured: none answered; the reason is the last one's that was tried, or of those that are closed.
         """
         failed: dict[str, Unmeasured] = {}
         for way, ask in self._ways.items():
@@ -111,20 +121,25 @@ class Ladder:
                 tell(Asked(way, who, {each: why.message for each, why in failed.items()}))
                 return
         tell(Asked("", "", {each: why.message for each, why in failed.items()}))
-        told = [each.reason for each in failed.values() if each.reason is not Reason.UNSUPPORTED]
+        known = {way: why.reason for way, why in failed.items() if why.reason is not Reason.UNSUPPORTED}
+        told = [reason for way, reason in known.items() if way not in self._closed] or list(known.values())
         said = "; ".join(f"{way}: {why.message}" for way, why in failed.items())
         raise Unmeasured(told[-1] if told else Reason.MISSING, f"no way to ask the driver: {said}"[:900], ARTEFACT)
 
     def _by_claim(self, node: ProbeNode, target: Path) -> str:
+        _refuse_dead(node)
         if not node.has_slices:
+            if self._no_slices is not None and self._no_slices.reason is not Reason.MISSING:
+                raise self._no_slices
             raise Unmeasured(Reason.UNSUPPORTED, "no DRA driver publishes this node's GPUs")
         claim = {"name": "gpus", "resourceClaimTemplateName": self._template}
         container = {"command": SMI, "resources": {"claims": [{"name": "gpus"}]}}
         return self._run(f"d{node.number}", node, {"resourceClaims": [claim], "containers": [container]}, target)
 
     def _by_pod(self, node: ProbeNode, target: Path) -> str:
+        _refuse_dead(node)
         if not self._class and not node.default_runtime:
-            raise Unmeasured(Reason.UNSUPPORTED, "no RuntimeClass of NVIDIA's in this cluster")
+            raise self._no_class
         variables = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
         container = {"command": SMI, "env": [{"name": name, "value": value} for name, value in variables.items()]}
         spec: Json = {"containers": [container]}
@@ -187,6 +202,12 @@ class Ladder:
             raise Unmeasured(Reason.UNPARSABLE, f"nvidia-smi printed nothing and ended with {done.code}")
         target.write_bytes(done.stdout if done.stdout.strip() else done.stderr)
         return True
+
+
+def _refuse_dead(node: ProbeNode) -> None:
+    """No pod starts where the kubelet is away; waiting for it would only cost time."""
+    if not node.ready:
+        raise Unmeasured(Reason.UNSUPPORTED, "the node is not Ready: no pod would start there")
 
 
 def _how_it_ended(pod: Pod) -> str:

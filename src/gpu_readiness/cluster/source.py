@@ -12,6 +12,7 @@ from pathlib import Path
 from gpu_readiness.cluster.access import AccessProblem, ApiServer
 from gpu_readiness.cluster.gather import PROBE_IMAGE, PROBE_SECONDS, Wishes, gather
 from gpu_readiness.cluster.prometheus import PrometheusAccess
+from gpu_readiness.selection import Selection
 from gpu_readiness.standard.library import Library
 
 
@@ -36,10 +37,14 @@ def gather_cluster(options: ClusterOptions, folder: Path, progress: Callable[[st
     """Gather a cluster into `folder`, which is empty or not there: the cluster's name.
 
     Raises:
-        AccessProblem: no cluster.
+        AccessProblem: no cluster, or no way to ask it.
         StandardError: a standard cannot be used.
     """
     library = Library.load(options.standards)
+    try:
+        Selection.parse(options.nodes)
+    except ValueError as problem:
+        raise AccessProblem(str(problem)) from None
     if options.prometheus not in ("auto", "none"):
         try:
             PrometheusAccess.of(options.prometheus)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_readiness.evidence.kube import Pod, mapping, sequence, strings, text
+from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.facts.components import SELECTORS
 
 Json = dict[str, Any]
@@ -32,10 +33,11 @@ class StackPod:
 
 @dataclass(slots=True)
 class NodeStack:
-    """What can be asked on one node."""
+    """What can be asked on one node; `unlisted` says why nobody knows, if pods could not be listed."""
 
     exporters: list[StackPod] = field(default_factory=list)
     others: list[StackPod] = field(default_factory=list)
+    unlisted: Unmeasured | None = None
 
     def add(self, item: Json) -> None:
         """Take note of a Pod object if it belongs to the stack and has not ended."""
@@ -54,18 +56,25 @@ class NodeStack:
             # A pod that is not Ready may still answer; one that does not run cannot.
             trouble="" if phase == "Running" else _trouble(item),
         )
+        known = (found.namespace, found.name) in {(each.namespace, each.name) for each in self.others}
+        if known:  # a list that had to begin anew
+            return
         if component == "dcgm-exporter":
             self.exporters.append(found)
         self.others.append(found)
 
     @property
     def exporter(self) -> StackPod | None:
-        """The exporter to ask: one that runs, if there is one."""
+        """The exporter to ask: one that runs, if there is one. Raises `unlisted`."""
+        if self.unlisted is not None:
+            raise self.unlisted
         return min(self.exporters, key=lambda pod: bool(pod.trouble), default=None)
 
     @property
     def witnesses(self) -> list[StackPod]:
-        """Running pods that can be asked for nvidia-smi, the most promising first."""
+        """Running pods that can be asked for nvidia-smi, the most promising first. Raises `unlisted`."""
+        if self.unlisted is not None:
+            raise self.unlisted
         return sorted((pod for pod in self.others if not pod.trouble), key=lambda pod: _SEES_ALL.index(pod.component))
 
 

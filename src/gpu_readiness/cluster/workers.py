@@ -17,11 +17,11 @@ def run_all(groups: Iterable[Iterable[Callable[[], None]]], limit: int, progress
     threads are daemons: an interruption does not wait for whatever they wait for.
 
     Raises:
-        Exception: what a task raised, once all have ended. A task that can fail says so itself.
+        BaseException: what a task raised, once all have ended. A task that can fail says so itself.
     """
     queues = [deque(tasks) for tasks in groups]
     total, ended = sum(map(len, queues)), 0
-    problems: list[Exception] = []
+    problems: list[BaseException] = []
     lock = threading.Condition()
 
     def work(waiting: deque[Callable[[], None]]) -> None:
@@ -33,11 +33,12 @@ def run_all(groups: Iterable[Iterable[Callable[[], None]]], limit: int, progress
                 return
             try:
                 task()
-            except Exception as problem:  # noqa: BLE001 - handed on to the caller below
+            except BaseException as problem:  # noqa: BLE001 - handed on to the caller below
                 problems.append(problem)
-            with lock:
-                ended += 1
-                lock.notify()
+            finally:
+                with lock:
+                    ended += 1
+                    lock.notify()
 
     try:
         for queue in queues:
