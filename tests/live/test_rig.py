@@ -115,6 +115,9 @@ def test_a_user_may_do_what_the_rules_say(operated: ControlPlane) -> None:
         assert reader.list_namespaced_pod("gpu-operator").items
         with pytest.raises(kubernetes.client.ApiException, match="system:serviceaccount:rig-users:reader"):
             reader.list_pod_for_all_namespaces()
+    operated.user_kubeconfig("reader", [list_nodes])
+    with official(config) as reader, pytest.raises(kubernetes.client.ApiException, match="Forbidden"):
+        wait_for("the binding to be forgotten", lambda: not reader.list_namespaced_pod("gpu-operator"))
 
 
 def test_requests_are_counted_at_the_server(operated: ControlPlane, api: kubernetes.client.CoreV1Api) -> None:
@@ -219,6 +222,11 @@ def test_exporters_misbehave(operated: ControlPlane, how: str, code: int, said: 
         assert operated.client.raw("GET", path).ok
     operated.double.behave(node)
     assert operated.client.raw("GET", path).ok
+
+
+def test_a_misspelt_behaviour_is_refused(operated: ControlPlane) -> None:
+    with pytest.raises(ValueError, match=r"exporter cannot hng; it can blackhole, .* hang,"):
+        operated.double.behave("gpu-operator-01", exporter="hng")
 
 
 def test_what_a_node_says_can_be_changed(operated: ControlPlane) -> None:
@@ -351,6 +359,22 @@ def test_a_node_that_is_not_ready_stays_so(empty_plane: ControlPlane, tmp_path: 
     shown = next(each for each in first["status"]["conditions"] if each["type"] == "Ready")
     assert ready.items() <= shown.items()
     assert [NOT_READY in json.dumps(each["spec"].get("taints", [])) for each in (first, second)] == [True, False]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_pods_of_unknown_owners_stay(empty_plane: ControlPlane, tmp_path: Path, fast: bool) -> None:
+    snapshot = write_fleet(tmp_path, 1)
+    path = snapshot / "cluster" / "pods.json"
+    lists = json.loads(path.read_text())
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "gone", "uid": "gone", "controller": True}
+    for each in lists["items"]:
+        each["metadata"]["ownerReferences"] = [owner]
+    path.write_text(json.dumps(lists))
+    load_snapshot(empty_plane, snapshot, fast=fast)
+    time.sleep(3)  # of the garbage collector
+    pods = empty_plane.client.get("/api/v1/namespaces/gpu-operator/pods")["items"]
+    assert {each["metadata"]["ownerReferences"][0]["kind"] for each in pods} == {"ReplicaSet"}
+    assert len(pods) == len(lists["items"])
 
 
 def test_what_the_api_server_does_not_take_is_named(empty_plane: ControlPlane, tmp_path: Path) -> None:

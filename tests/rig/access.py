@@ -12,6 +12,7 @@ from rig.settings import Identity
 #: The namespace of the service accounts that stand for users.
 USERS = "rig-users"
 _RBAC = "rbac.authorization.k8s.io"
+_VERSION = f"{_RBAC}/v1"
 _DAY = 24 * 3600
 
 
@@ -26,6 +27,9 @@ class Access:
         """The kubeconfig of `system:serviceaccount:rig-users:<name>`, who may do this; what it could before is gone."""
         ensure_namespace(self._client, USERS)
         self._client.apply(_object("v1", "ServiceAccount", name, USERS))
+        for before in self._client.get(f"/apis/{_VERSION}/rolebindings")["items"]:
+            if before["metadata"]["name"] == _label(name):
+                self._client.delete(_object(_VERSION, "RoleBinding", _label(name), before["metadata"]["namespace"]))
         self._grant("ClusterRole", name, "", rules)
         for namespace, own in namespace_rules.items():
             ensure_namespace(self._client, namespace)
@@ -40,13 +44,12 @@ class Access:
         return identity.write_kubeconfig(self._place.kubeconfig(f"{namespace}-{name}"))
 
     def _grant(self, kind: str, name: str, namespace: str, rules: list[Json]) -> None:
-        label = f"rig-user-{name}"
-        version = f"{_RBAC}/v1"
-        self._client.apply({**_object(version, kind, label, namespace), "rules": rules})
+        label = _label(name)
+        self._client.apply({**_object(_VERSION, kind, label, namespace), "rules": rules})
         reference = {"apiGroup": _RBAC, "kind": kind, "name": label}
         subjects = [{"kind": "ServiceAccount", "name": name, "namespace": USERS}]
-        binding = {**_object(version, f"{kind}Binding", label, namespace), "roleRef": reference, "subjects": subjects}
-        self._client.apply(binding)
+        binding = _object(_VERSION, f"{kind}Binding", label, namespace)
+        self._client.apply({**binding, "roleRef": reference, "subjects": subjects})
 
 
 def ensure_namespace(client: Client, name: str) -> None:
@@ -57,6 +60,10 @@ def ensure_namespace(client: Client, name: str) -> None:
         except Refused as refused:
             if refused.code != 409:
                 raise
+
+
+def _label(user: str) -> str:
+    return f"rig-user-{user}"
 
 
 def _object(version: str, kind: str, name: str, namespace: str = "") -> Json:

@@ -25,11 +25,13 @@ class BuildError(Exception):
 
 
 class NoGoError(BuildError):
-    """There is no Go, or one that is too old."""
+    """There is no Go, or one that is too old, or this is no Linux."""
 
 
 def build() -> Path:
     """The folder with the programs; they are built if they are not there. BuildError says what is missing."""
+    if sys.platform != "linux":
+        raise NoGoError("the rig runs on Linux only")
     go = _go_version()
     modules = ["go.mod", "go.sum"]
     sources = sorted(str(each.relative_to(SOURCES)) for each in SOURCES.rglob("*.go"))

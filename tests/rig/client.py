@@ -120,6 +120,14 @@ def get_local(url: str, **parameters: str) -> requests.Response:
         return session.get(url, params=parameters, timeout=30)
 
 
+def answers(url: str) -> bool:
+    """Whether a program on loopback does its work."""
+    try:
+        return get_local(url).ok
+    except requests.ConnectionError:
+        return False
+
+
 def manifests(source: str | Path | Json | Iterable[Json]) -> list[Json]:
     """The objects of a YAML file, or those that are given."""
     if isinstance(source, (str, Path)):

@@ -8,9 +8,16 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import requests
+from rig.client import answers, get_local
 
-from rig.client import get_local
+#: What the parts of a node can do in place of their work.
+BEHAVIOURS = {
+    "kubelet": ("blackhole", "hang", "http500", "refuse"),
+    "exec": ("drop", "endless", "exit9", "hang", "http500", "missing", "refuse"),
+    "logs": ("drop", "endless", "flood", "hang", "http500", "refuse"),
+    "kernel": ("flood", "hang", "http500"),
+    "exporter": ("blackhole", "drop", "flaky", "flood", "hang", "http500", "refuse", "slow", "tls"),
+}
 
 
 class Double:
@@ -38,7 +45,10 @@ class Double:
         written.replace(path)  # what was there may be a link to the file of a snapshot
 
     def behave(self, node: str, **behaviour: str) -> None:
-        """Have the parts of a node misbehave: kubelet, exec, logs, kernel, exporter, pod; without any, it is well."""
+        """Have parts of a node misbehave as `BEHAVIOURS` has it, `pod` as stages.yaml; without any, all is well."""
+        for part, how in behaviour.items():
+            if part != "pod" and how not in BEHAVIOURS[part]:
+                raise ValueError(f"{part} cannot {how}; it can {', '.join(BEHAVIOURS[part])}")
         self.put(node, "behave.json", json.dumps(behaviour) if behaviour else None)
 
     def forward(self, addresses: Mapping[str, str]) -> None:
@@ -48,11 +58,7 @@ class Double:
 
     def answers(self) -> bool:
         """Whether the double has begun its work."""
-        try:
-            self.known()
-        except requests.ConnectionError:
-            return False
-        return True
+        return answers(f"{self.url}/known")
 
     def known(self) -> tuple[int, int]:
         """How many nodes and pods the double knows: it hears of them a moment after they were made."""

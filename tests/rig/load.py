@@ -10,7 +10,7 @@ from pathlib import Path
 from rig.access import ensure_namespace
 from rig.client import Client, Json, Refused, wait_for
 from rig.crds import definitions
-from rig.pictures import KINDS, Painter, adopted, namespaces, read
+from rig.pictures import KINDS, Painter, adopted, asked, namespaces, read
 from rig.plane import ControlPlane
 from rig.seed import namespace, stored
 
@@ -45,10 +45,9 @@ def load_snapshot(plane: ControlPlane, snapshot: Path, *, fast: bool = False) ->
 
 def _stored(lists: dict[str, list[Json]]) -> Iterator[Json]:
     yield from (stored(namespace(name)) for name in namespaces(lists))
+    kept = {uid: uid for items in lists.values() for each in items if (uid := each["metadata"].get("uid"))}
     for items in lists.values():
-        for each in items:
-            each["metadata"].pop("resourceVersion", None)
-            yield stored(each)
+        yield from (stored(adopted(each, kept)) for each in items)
 
 
 def _create_all(client: Client, lists: dict[str, list[Json]]) -> None:
@@ -57,7 +56,7 @@ def _create_all(client: Client, lists: dict[str, list[Json]]) -> None:
     uids: dict[str, str] = {}
     with ThreadPoolExecutor(WORKERS) as pool:
         for items in lists.values():
-            made = list(pool.map(partial(_create, client), [adopted(each, uids) for each in items]))
+            made = list(pool.map(partial(_create, client), [asked(adopted(each, uids)) for each in items]))
             uids |= {each["metadata"].get("uid", ""): own for each, own in zip(items, made, strict=True)}
 
 

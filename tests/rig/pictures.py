@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,18 @@ class Painter:
                 status |= {"hostIP": host, "hostIPs": [{"ip": host}]}
 
 
-def adopted(item: Json, uids: dict[str, str]) -> Json:
-    """An object for the API: without what only the server gives, its owners as they are known in the cluster."""
-    meta = {name: value for name, value in item["metadata"].items() if name not in GIVEN}
+def asked(item: Json) -> Json:
+    """An object as a client may ask for it."""
+    return {**item, "metadata": {name: value for name, value in item["metadata"].items() if name not in GIVEN}}
+
+
+def adopted(item: Json, uids: Mapping[str, str]) -> Json:
+    """An object whose owners are those of the cluster: by their identity in the snapshot, that in the cluster."""
     owners = [
         {**each, "uid": uids[each["uid"]]} if each["uid"] in uids else {**each, "apiVersion": NOWHERE}
-        for each in meta.get("ownerReferences", ())
+        for each in item["metadata"].get("ownerReferences", ())
     ]
-    return {**item, "metadata": meta | ({"ownerReferences": owners} if owners else {})}
+    return {**item, "metadata": {**item["metadata"], "ownerReferences": owners}} if owners else item
 
 
 def namespaces(lists: dict[str, list[Json]]) -> Iterator[str]:

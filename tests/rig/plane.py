@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +17,7 @@ from rig.build import build
 from rig.client import Client, Json, manifests, wait_for
 from rig.commands import Place, apiserver, controllers, etcd, nodes, scheduler
 from rig.double import Double
-from rig.process import Folder, Process
+from rig.process import Folder, Process, free_ports
 from rig.settings import ADMIN, Identity, write_audit_policy, write_egress, write_tokens
 
 
@@ -31,8 +31,8 @@ class ControlPlane:
     def __init__(self, *, node_grace: int = 3600) -> None:
         self._node_grace = node_grace
         self._markers = itertools.count()
-        self._folder: Folder | None = None
         self._started: list[Process] = []
+        self._end = ExitStack()
 
     def __enter__(self) -> ControlPlane:
         self.start()
@@ -44,42 +44,39 @@ class ControlPlane:
     def start(self) -> None:
         """Start everything, and return when requests are answered. RigError with the end of a log if it does not."""
         binaries = build()
-        self._folder = Folder()
+        folder = Folder()
+        self._end.callback(folder.remove)
         try:
-            self._start(Place(self._folder.path, binaries, _free_port(), _free_port()))
+            self._configure(Place(folder.path, binaries, *free_ports(2)))
+            self._start()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """Kill everything, and remove its files."""
-        for each in reversed(self._started):
-            each.stop()
-        self._started.clear()
-        if self._folder is not None:
-            if hasattr(self, "client"):
-                self.client.close()
-            self._folder.remove()
-            self._folder = None
+        self._end.close()
 
-    def _start(self, place: Place) -> None:
+    def _configure(self, place: Place) -> None:
         self.place = place
-        self.host = f"https://127.0.0.1:{place.port}"
         self.folder = place.folder
+        self.host = f"https://127.0.0.1:{place.port}"
         tokens = write_tokens(place.tokens)
         write_audit_policy(place.audit_policy)
         write_egress(place.egress, place.socket)
         subprocess.run([place.binaries / "keys", place.key], check=True, timeout=60)
-        self._audit = AuditLog(place.audit_log)
         self.identities = {name: Identity(self.host, place.authority, token) for name, token in tokens.items()}
         for name, identity in self.identities.items():
             identity.write_kubeconfig(place.kubeconfig(name))
         self.kubeconfig = place.kubeconfig(ADMIN)
         self.client = Client(self.identities["rig:loader"])
+        self._end.callback(self.client.close)
         self.access = Access(self.client, place)
-
         self.double = Double(place.artefacts, f"http://127.0.0.1:{place.nodes_port}")
+        self._audit = AuditLog(place.audit_log)
 
+    def _start(self) -> None:
+        place = self.place
         self.run("etcd", etcd(place), place.etcd_socket.exists)
         self._apiserver = self.run("kube-apiserver", apiserver(place), self._ready)
         self.run("kube-controller-manager", controllers(place, self._node_grace))
@@ -92,6 +89,7 @@ class ControlPlane:
         """Run another program until the control plane is stopped; returns when it is ready."""
         process = Process(name, command, self.folder, ready)
         self._started.append(process)
+        self._end.callback(process.stop)
         process.start()
         return process
 
@@ -141,9 +139,8 @@ class ControlPlane:
     def requests(self, *, user_agent_prefix: str = "", user: str = "", since: float = 0.0) -> list[Request]:
         """What the API server was asked for, except by the rig's own parts. `since`: a time that time.time() gave."""
         marker = f"rig-marker-{next(self._markers)}"
-        with_admin = Client(self.identities[ADMIN], marker)
-        with_admin.get("/version")
-        with_admin.close()
+        with closing(Client(self.identities[ADMIN], marker)) as marking:
+            marking.get("/version")
         wait_for("the audit log", lambda: any(each.user_agent == marker for each in self._audit.requests()))
         return [
             each
@@ -153,10 +150,3 @@ class ControlPlane:
             and not each.user_agent.startswith("rig-marker-")
             and user in ("", each.user)
         ]
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port

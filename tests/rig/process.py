@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +19,10 @@ SHARED_MEMORY = Path("/dev/shm")
 ROOM = 2 * 2**30
 #: How long a program may take to be ready; with a large fleet on a busy machine the API server takes long.
 SECONDS = 300
+
+
+#: Below those that Linux gives to outgoing connections.
+PORTS = range(20000, 30000)
 
 
 class RigError(Exception):
@@ -72,13 +79,25 @@ class Folder:
 
     def __init__(self) -> None:
         in_memory = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > ROOM
-        # Paths of unix sockets may have 107 characters; a TMPDIR may be longer than that.
-        self.path = Path(tempfile.mkdtemp(prefix="gpu-readiness-rig-", dir=SHARED_MEMORY if in_memory else None))
+        # Not in TMPDIR, which may be long, when the path of a unix socket has 107 characters at most.
+        self.path = Path(tempfile.mkdtemp(prefix="gpu-readiness-rig-", dir=SHARED_MEMORY if in_memory else "/tmp"))
         self._warden = _warden("remove", str(self.path), output=subprocess.DEVNULL, folder=Path("/"))
 
     def remove(self) -> None:
         """Remove it, and return when it is gone."""
         _end(self._warden)
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that are free, from where the kernel takes none for connections of others in the meantime."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as attempt, suppress(OSError):
+            attempt.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RigError("no loopback port is free")
 
 
 def _warden(*arguments: str, output: int | IO[bytes], folder: Path) -> subprocess.Popen[bytes]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import requests
 import yaml
 
 from rig.access import ensure_namespace
-from rig.client import Client, Json, get_local, wait_for
+from rig.client import Client, Json, answers, get_local, wait_for
 from rig.pictures import PICTURE
 from rig.plane import ControlPlane
-from rig.process import Process
+from rig.process import Process, free_ports
 
 NAMESPACE, NAME, PORT = "monitoring", "prometheus-k8s", 9090
 LABELS = {"app.kubernetes.io/name": "prometheus"}
@@ -36,7 +34,7 @@ class Prometheus:
         if program is None:
             raise RuntimeError("Prometheus is not installed: apt-get install prometheus")
         self._plane = plane
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_ports(1)[0]}"
         self.url = f"http://{address}"
         folder = Path(tempfile.mkdtemp(prefix="prometheus-", dir=plane.folder))
         config = folder / "prometheus.yaml"
@@ -50,7 +48,7 @@ class Prometheus:
             f"--web.listen-address={address}",
             "--log.level=warn",
         ]
-        self._process: Process = plane.run("prometheus", command, self._ready)
+        self._process: Process = plane.run("prometheus", command, lambda: answers(f"{self.url}/-/ready"))
         plane.double.forward({f"{ADDRESS}:{PORT}": address})
         self._install(plane.client)
 
@@ -93,12 +91,6 @@ class Prometheus:
         ensure_namespace(client, NAMESPACE)
         client.apply_all([*_service(), _pod()])
         client.set_status(_pod())
-
-    def _ready(self) -> bool:
-        try:
-            return get_local(f"{self.url}/-/ready").ok
-        except requests.ConnectionError:
-            return False
 
 
 def _config(targets: Path, interval: str) -> Json:
@@ -157,10 +149,3 @@ def _pod() -> Json:
 
 def _meta() -> Json:
     return {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

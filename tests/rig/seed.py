@@ -62,9 +62,10 @@ def _place(version: str, kind: str) -> str:
 
 
 def stored(item: Json) -> Json:
-    """An object as the API server stores it: with an identity and a time of creation."""
+    """An object as the API server stores it: with an identity and a time of creation, and without a version."""
     given = {"uid": str(uuid.uuid4()), "creationTimestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    return {**item, "metadata": {**given, **item["metadata"]}}
+    meta = {name: value for name, value in item["metadata"].items() if name != "resourceVersion"}
+    return {**item, "metadata": given | meta}
 
 
 def namespace(name: str) -> Json:

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -19,14 +18,14 @@ const kubeletPort = 10250
 type tunnels struct {
 	cluster   *cluster
 	artefacts artefacts
-	kubelets  *conns
-	exporters *conns
+	kubelets  conns
+	exporters conns
 	tls       *tls.Config
 }
 
 func newTunnels(cluster *cluster, artefacts artefacts, certificate tls.Certificate) *tunnels {
 	t := &tunnels{
-		cluster: cluster, artefacts: artefacts, kubelets: newConns(), exporters: newConns(),
+		cluster: cluster, artefacts: artefacts, kubelets: make(conns), exporters: make(conns),
 		// Streams are upgraded connections, which HTTP/2 does not have.
 		tls: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}},
 	}
@@ -40,10 +39,7 @@ func newTunnels(cluster *cluster, artefacts artefacts, certificate tls.Certifica
 }
 
 func (t *tunnels) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	host, port, err := net.SplitHostPort(request.Host)
-	if request.Method == http.MethodConnect {
-		host, port, err = net.SplitHostPort(request.URL.Host)
-	}
+	host, port, err := net.SplitHostPort(request.URL.Host)
 	number, notNumber := strconv.ParseUint(port, 10, 16)
 	if err = errors.Join(err, notNumber); request.Method != http.MethodConnect || err != nil {
 		http.Error(w, "only CONNECT host:port", http.StatusMethodNotAllowed)
@@ -102,7 +98,7 @@ func (t *tunnels) forward(w http.ResponseWriter, address string) {
 	<-done
 }
 
-func (t *tunnels) accept(w http.ResponseWriter, node string, encrypted bool, to *conns) error {
+func (t *tunnels) accept(w http.ResponseWriter, node string, encrypted bool, to conns) error {
 	raw, err := hijack(w)
 	if err != nil {
 		return err
@@ -111,7 +107,7 @@ func (t *tunnels) accept(w http.ResponseWriter, node string, encrypted bool, to 
 	if encrypted {
 		conn = tls.Server(conn, t.tls)
 	}
-	to.add(conn)
+	to <- conn
 	return nil
 }
 
@@ -146,39 +142,17 @@ func nodeOf(request *http.Request) string {
 	return request.Context().Value(nodeKey{}).(string)
 }
 
-// conns is a listener of connections that came through tunnels.
-type conns struct {
-	queue  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+// conns is a listener of connections that came through tunnels. It is never closed.
+type conns chan net.Conn
+
+func (c conns) Accept() (net.Conn, error) {
+	return <-c, nil
 }
 
-func newConns() *conns {
-	return &conns{queue: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (c *conns) add(conn net.Conn) {
-	select {
-	case c.queue <- conn:
-	case <-c.closed:
-		_ = conn.Close()
-	}
-}
-
-func (c *conns) Accept() (net.Conn, error) {
-	select {
-	case conn := <-c.queue:
-		return conn, nil
-	case <-c.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (c *conns) Close() error {
-	c.once.Do(func() { close(c.closed) })
+func (c conns) Close() error {
 	return nil
 }
 
-func (c *conns) Addr() net.Addr {
+func (c conns) Addr() net.Addr {
 	return &net.UnixAddr{Name: "tunnels", Net: "unix"}
 }
