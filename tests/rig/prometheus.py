@@ -24,7 +24,9 @@ EXPORTERS = ("nvidia-dcgm-exporter", "nvidia-dcgm-exporter-dra", "dcgm-exporter"
 
 
 class Prometheus:
-    """Scrapes what the nodes say; `url` reaches it without the API server. It stops with the control plane.
+    """Scrapes what the nodes say, those of the file `targets`; `url` reaches it without the API server.
+
+    It stops with the control plane.
 
     RuntimeError if it is not installed.
     """
@@ -38,9 +40,9 @@ class Prometheus:
         self.url = f"http://{address}"
         folder = Path(tempfile.mkdtemp(prefix="prometheus-", dir=plane.folder))
         config = folder / "prometheus.yaml"
-        self._targets = folder / "targets.json"
+        self.targets = folder / "targets.json"
         self.discover()
-        config.write_text(yaml.safe_dump(_config(self._targets, interval)), encoding="utf-8")
+        config.write_text(yaml.safe_dump(_config(self.targets, interval)), encoding="utf-8")
         command: list[str | Path] = [
             program,
             f"--config.file={config}",
@@ -57,9 +59,9 @@ class Prometheus:
         pods = self._plane.client.get("/api/v1/pods", fieldSelector="status.phase=Running")["items"]
         double = self._plane.double.url.removeprefix("http://")
         targets = [_target(each, double) for each in pods if _exporter(each)]
-        written = self._targets.with_suffix(".new")
+        written = self.targets.with_suffix(".new")
         written.write_text(json.dumps(targets), encoding="utf-8")
-        written.replace(self._targets)
+        written.replace(self.targets)
         return len(targets)
 
     def stop(self) -> None:
