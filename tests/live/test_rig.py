@@ -187,6 +187,15 @@ def test_pods_fail_as_they_are_told(operated: ControlPlane, part: str, phase: st
     assert "why" in json.dumps(status)
 
 
+def test_a_pod_that_hangs_ends_at_its_deadline(operated: ControlPlane) -> None:
+    pod = probe("late", annotations={"rig/fail": "ContainerCreating"})
+    pod["spec"]["activeDeadlineSeconds"] = 2
+    path = operated.client.path(operated.client.create(pod))
+    status = wait_for("the deadline", lambda: (s := operated.client.get(path)["status"])["phase"] == "Failed" and s)
+    assert status["reason"] == "DeadlineExceeded"
+    operated.client.delete(pod)
+
+
 def test_a_node_has_probes_fail(operated: ControlPlane) -> None:
     for node in ("gpu-operator-01", "gpu-operator-02"):
         operated.double.behave(node, pod="ImagePullBackOff")

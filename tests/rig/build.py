@@ -45,10 +45,12 @@ def build() -> Path:
             _say("another process is building: waiting for it")
             _lock(lock.fileno(), wait=True)
         if not _complete(tools, TOOLS):
-            _say("building etcd, a control plane and kwok: the first time this takes minutes and 2 GB of Go's caches")
+            _say("building etcd, a control plane and kwok: the first time this takes minutes and 4 GB")
             _build_into(tools, "tool")
         if not _complete(programs, PROGRAMS + TOOLS):
             _build_into(programs, *(f"./{name}" for name in PROGRAMS), beside=tools)
+            _forget("tools-*", 2)
+            _forget("programs-*", 5)
     return programs
 
 
@@ -69,6 +71,12 @@ def _build_into(place: Path, *what: str, beside: Path | None = None) -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     _say(f"built {', '.join(sorted(each.name for each in place.iterdir()))} in {time.monotonic() - begun:.0f} s")
+
+
+def _forget(pattern: str, keep: int) -> None:
+    """Remove what older sources were built to."""
+    for place in sorted(_cache().glob(pattern), key=lambda each: each.stat().st_mtime)[:-keep]:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _link_flags() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -57,8 +56,7 @@ class Painter:
         self._numbers = itertools.count(1)
 
     def paint(self, item: Json) -> Json:
-        """A copy of an object that a cluster takes and leaves as it is."""
-        item = copy.deepcopy(item)
+        """Make of an object one that a cluster takes and leaves as it is; the same object."""
         if item["kind"] == "Node":
             self._paint_node(item)
         if item["kind"] == "Pod":
