@@ -21,9 +21,10 @@ from gpu_readiness.declaration import LAYERS, Check, Depth
 from gpu_readiness.evidence import gathered
 from gpu_readiness.evidence.cluster import Cluster, is_gpu_node
 from gpu_readiness.evidence.gathered import parse_asked
-from gpu_readiness.evidence.kernel import PART, parse_reported
+from gpu_readiness.evidence.kernel import PART
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.evidence.snapshot import Snapshot
+from gpu_readiness.facts.kernel import graded_events
 from gpu_readiness.facts.workloads import judge_workload
 from gpu_readiness.judge import Judge
 from gpu_readiness.node import Node
@@ -94,7 +95,6 @@ class Engine:
         self._left = sorted({name for node in self.nodes for name in snapshot.workloads(node)})
         self._kernel_logs = any(snapshot.has(node, "kernel.log") for node in self.nodes)
         self._prometheus = any(snapshot.has(node, "prometheus.json") for node in self.nodes)
-        self._reported = [name for name in self.nodes if self._reports_xid(name)]
         self.checks: dict[str, Check] = {}
         self.plan: dict[str, dict[str, None]] = {}
         self._left_out: dict[str, list[str]] = {}
@@ -104,6 +104,7 @@ class Engine:
         self._seen: dict[str, list[Mapping[str, object]]] = {}
         self._with_consensus: dict[str, Standard] = {}
         self._ahead: Ahead | None = None
+        self._reported = [name for name in self.nodes if self._reports_fatal(name)]
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 
@@ -168,14 +169,18 @@ class Engine:
             return self._reported
         return self.nodes
 
-    def _reports_xid(self, name: str) -> bool:
-        """Whether somebody quoted the driver's messages from the node's kernel log."""
-        if self.snapshot.has(name, PART):
-            return True
+    def _reports_fatal(self, name: str) -> bool:
+        """Whether somebody quoted something from the node's kernel log that condemns it; less would ask for more."""
         try:
-            return bool(parse_reported(event.message for event in self.cluster.events_of(name)))
+            quoted = any("NVRM" in event.message for event in self.cluster.events_of(name))
         except Unmeasured:
+            quoted = False
+        if not quoted and not self.snapshot.has(name, PART):
             return False
+        node = self.node(name)
+        found = any(event.grade == "fatal" for event in graded_events(node))
+        node.release()
+        return found
 
     def register(self, check: Check, *, external: bool = False) -> None:
         """Add a check; an `external` one is run by somebody else, who hands in what came out.
