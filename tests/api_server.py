@@ -73,6 +73,9 @@ class Reply:
     cut: int | None = None
 
 
+_WATCH = Reply()
+
+
 def refusal(code: int, message: str = "no", **more: Any) -> Reply:
     """An error as an API server words it."""
     said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
@@ -149,6 +152,8 @@ class StandIn:
     requests: list[Request] = field(default_factory=list)
     made: dict[str, Json] = field(default_factory=dict)
     problems: list[BaseException] = field(default_factory=list)
+    #: Answers that were compressed.
+    compressed: int = 0
 
     def __post_init__(self) -> None:
         for path in (self.snapshot / "cluster").glob("*.json"):
@@ -257,7 +262,7 @@ class StandIn:
             return self._write(request, name)
         if rest:
             return self._subresource(request, resource, name, rest)
-        return self._list(request, resource)
+        return _WATCH if "watch" in request.query else self._list(request, resource)
 
     def _forbids(self, right: str) -> bool:
         return right in self.forbidden or "*" in self.forbidden
@@ -413,10 +418,11 @@ class _Handler(BaseHTTPRequestHandler):
         )
         own.requests.append(request)
         with suppress(ConnectionError):
-            if "watch" in query and own.respond(request).status == 200:
+            reply = own.respond(request)
+            if reply is _WATCH:
                 self._stream(own.watch(request))
             else:
-                self._send(own.respond(request))
+                self._send(reply)
 
     do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - the base class calls them so
 
@@ -425,6 +431,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = dict(reply.headers)
         if len(body) > _COMPRESSED and "gzip" in self.headers.get("accept-encoding", ""):
             body = gzip.compress(body, 1)
+            self.server.own.compressed += 1
             headers["Content-Encoding"] = "gzip"
         self.send_response(reply.status)
         for name, value in ({"Content-Type": "application/json", "Content-Length": len(body)} | headers).items():
@@ -509,12 +516,18 @@ def options(server: StandIn, folder: Path) -> list[str]:
 
 
 def judge(pytester: pytest.Pytester, server: StandIn, *arguments: str) -> Done:
-    """`pytest --pyargs gpu_readiness.checks` on a stand-in that `serving` made in pytester's folder."""
+    """`pytest --pyargs gpu_readiness.checks` on a stand-in that `serving` made in pytester's folder.
+
+    Every run has a folder of its own for its report.
+    """
+    folder = pytester.path / f"run-{len(list(pytester.path.glob('run-*')))}"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "100")
         patch.setenv("NO_COLOR", "1")
         own = ["-p", "no:hypothesispytest", "-p", "no:cacheprovider", *CHECKS, *options(server, pytester.path)]
+        own += ["--readiness-output", str(folder / "readiness-report")]
         result = pytester.runpytest_inprocess(*own, *arguments)
-    done = Done(int(result.ret), result.stdout.str(), result.stderr.str(), pytester.path)
+    done = Done(int(result.ret), result.stdout.str(), result.stderr.str(), folder)
     assert "Traceback (most recent call last)" not in done.said, done.said
     return done

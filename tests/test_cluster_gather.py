@@ -268,9 +268,9 @@ def test_a_node_that_only_the_baseline_has_is_reported_and_unknown(
 ) -> None:
     baseline = server.snapshot
     if kind == "report":
-        assert judge(pytester, server).code == 0
-        baseline = pytester.path / "earlier.json"
-        (pytester.path / "readiness-report" / "report.json").rename(baseline)
+        earlier = judge(pytester, server)
+        assert earlier.code == 0
+        baseline = earlier.folder / "readiness-report" / "report.json"
     _no_gpus_at_all(server, "gpu-2")
     server.lists["nodes"] = [each for each in server.lists["nodes"] if each["metadata"]["name"] != "gpu-3"]
     without = judge(pytester, server)
@@ -665,7 +665,7 @@ READERS = {"pods": "runtime.components", "runtimeclasses": "runtime.class", "clu
 @pytest.mark.parametrize("kind", ["nodes", *READERS])
 @pytest.mark.parametrize("text", ["{}", "false", "[null]"])
 def test_what_is_no_list_is_not_an_empty_one(kind: str, text: str, server: StandIn, pytester: pytest.Pytester) -> None:
-    server.answer(f"GET .*/{kind}", _listing(text))
+    server.answer(rf"GET .*/{kind}\?limit", _listing(text))
     done = judge(pytester, server)
     if kind == "nodes":
         assert done.code == 4, done.said
@@ -678,7 +678,7 @@ def test_what_is_no_list_is_not_an_empty_one(kind: str, text: str, server: Stand
 @pytest.mark.parametrize("kind", ["nodes", *READERS])
 @pytest.mark.parametrize("text", ["null", "[{}]", '[{"metadata": null, "spec": 7, "status": []}]'])
 def test_lists_of_nothing_never_pass(kind: str, text: str, server: StandIn, pytester: pytest.Pytester) -> None:
-    server.answer(f"GET .*/{kind}", _listing(text))
+    server.answer(rf"GET .*/{kind}\?limit", _listing(text))
     done = judge(pytester, server)
     if kind == "nodes":
         assert done.code == 4, done.said

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from gpu_readiness.cluster.access import CONNECT_TIMEOUT, PASSING, READ_TIMEOUT, ApiServer, Refused
+from gpu_readiness.cluster.access import CONNECT_TIMEOUT, PASSING, ApiServer, Refused
 from gpu_readiness.evidence.kube import mapping, sequence, text
 from gpu_readiness.evidence.reading import Unmeasured
 from gpu_readiness.verdict import Reason
@@ -76,9 +76,7 @@ def _connect(api: ApiServer, namespace: str, pod: str, container: str, command: 
     query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", each) for each in command)]
     path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/exec?{urlencode(query)}"
     headers = api.headers() | {"sec-websocket-protocol": "v4.channel.k8s.io"}
-    socket = create_websocket(api.configuration, "ws" + api.host.removeprefix("http") + path, headers)
-    socket.settimeout(READ_TIMEOUT)
-    return socket
+    return create_websocket(api.configuration, "ws" + api.host.removeprefix("http") + path, headers)
 
 
 def _read(socket: Any, end: float, limit: int) -> Execution:
@@ -90,7 +88,7 @@ def _read(socket: Any, end: float, limit: int) -> Execution:
         left = end - time.monotonic()
         if left <= 0:
             raise Unmeasured(Reason.TIMEOUT, "the command had not ended in time")
-        socket.settimeout(min(left, READ_TIMEOUT))
+        socket.settimeout(left)  # nvidia-smi is silent while it wakes up GPUs, one after the other
         code, frame = socket.recv_data_frame(True)
         if code == ABNF.OPCODE_CLOSE:
             break

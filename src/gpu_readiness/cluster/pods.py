@@ -41,6 +41,9 @@ _DISLIKED = frozenset({400, 422})
 #: Seconds that a pod may wait for a place on its node.
 _PLACE_SECONDS = 30.0
 _WATCH_SECONDS = 300
+#: A watch that ends within so many seconds has broken; after so many in a row, which take half a minute, there is none.
+_QUICK = 2.0
+_MAX_FRUITLESS = 10
 
 
 class OwnPods:
@@ -156,29 +159,31 @@ class OwnPods:
                 if self._closed.is_set():
                     raise Stopped
                 pod = self._states.get(name)
-                if pod is not None and pod.finished:
-                    return pod
+                now = time.monotonic()
+                if pod is not None:
+                    if pod.finished:
+                        return pod
+                    _raise_if_stuck(pod)
+                    if not pod.node and now - began > _PLACE_SECONDS:
+                        raise Unmeasured(Reason.BUSY, f"the scheduler found no place for the pod: {_state(pod)}")
                 if self._unwatched is not None:
                     raise self._unwatched
-                if time.monotonic() > end:
+                if now >= end:
                     raise Unmeasured(Reason.TIMEOUT, f"the pod had not ended after {seconds:g} s: {_state(pod)}")
-                self._changed.wait(1.0)
-            if pod is None:
-                continue
-            _raise_if_stuck(pod)
-            if not pod.node and time.monotonic() - began > _PLACE_SECONDS:
-                raise Unmeasured(Reason.BUSY, f"the scheduler found no place for the pod: {_state(pod)}")
+                self._changed.wait(min(1.0, end - now))
 
     def _watch(self) -> None:
         """One watch for all pods; after a break it begins anew with what there is."""
         query = {"watch": "1", "labelSelector": f"{RUN_LABEL}={self._run}", "timeoutSeconds": _WATCH_SECONDS}
+        fruitless, broken = 0, "the watch ends at once"
         while not self._closed.is_set():
+            began = time.monotonic()
             try:
                 lines = self._api.lines(
                     self._path("pods"), seconds=_WATCH_SECONDS + 10, query=query, opened=self._opened
                 )
                 for line in lines:
-                    self._note(line)
+                    fruitless = 0 if self._note(line) else fruitless
                     if self._closed.is_set():
                         return
             except Stopped:
@@ -187,25 +192,33 @@ class OwnPods:
                 if problem.status in (401, 403):
                     self._give_up(as_unmeasured(problem, "pods", rule("", "pods", "watch")))
                     return
-            except Exception:  # noqa: BLE001 - whatever broke the stream, the next one tells all that there is
-                self._closed.wait(0.2)
-            self._closed.wait(0.2)
+            except Exception as problem:  # noqa: BLE001 - whatever broke the stream, the next one tells all there is
+                broken = type(problem).__name__
+            # One without news ends by its time limit; one that ends at once has broken.
+            fruitless = fruitless + 1 if time.monotonic() - began < _QUICK else 0
+            if fruitless > _MAX_FRUITLESS:
+                self._give_up(Unmeasured(Reason.TIMEOUT, f"pods of ours cannot be watched: {broken}"))
+                return
+            self._closed.wait(min(5.0, 0.1 * 2**fruitless))
 
     def _opened(self, response: BaseHTTPResponse) -> None:
         self._watched = response
         if self._closed.is_set():
             hang_up(response)
 
-    def _note(self, line: bytes) -> None:
+    def _note(self, line: bytes) -> bool:
+        """Whether a line of the watch tells of a pod."""
         try:
             found = mapping(mapping(json.loads(line)).get("object"))
         except ValueError:
-            return
-        if found.get("kind") == "Pod":
-            pod = Pod.of(found)
-            with self._changed:
-                self._states[pod.name] = pod
-                self._changed.notify_all()
+            return False
+        if found.get("kind") != "Pod":
+            return False
+        pod = Pod.of(found)
+        with self._changed:
+            self._states[pod.name] = pod
+            self._changed.notify_all()
+        return True
 
     def _give_up(self, problem: Unmeasured) -> None:
         with self._changed:
