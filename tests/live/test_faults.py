@@ -149,7 +149,7 @@ def test_an_interruption_leaves_nothing_behind(
     ) as running:
         assert eventually(lambda: bool(ours(fleet)))
         running.send_signal(how)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=IN_TIME)
     assert running.returncode == 2, out + err
     assert "Traceback" not in out + err
     assert eventually(lambda: ours(fleet) == [])

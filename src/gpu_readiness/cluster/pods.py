@@ -139,12 +139,24 @@ class OwnPods:
                 raise not_made(problem, target.name, rule("", "pods", "create")) from None
         try:
             pod = self._ended(name, end, seconds)
-            self._api.save(f"{self._path('pods')}/{name}/log?limitBytes={limit}", target, seconds=30.0, limit=limit + 1)
+            self._save_log(f"{self._path('pods')}/{name}/log?limitBytes={limit}", target, limit)
         except Refused as problem:
             raise as_unmeasured(problem, target.name, rule("", "pods/log", "get")) from None
         finally:
             self._remove(name)
         return pod
+
+    def _save_log(self, path: str, target: Path, limit: int) -> None:
+        """A kubelet may know for a moment less of a pod than it has just told the API server."""
+        for last in (False, False, True):
+            try:
+                self._api.save(path, target, seconds=30.0, limit=limit + 1)
+            except Refused as problem:
+                if last or problem.status not in (400, 404):
+                    raise
+                self._api.pause(0.5)
+            else:
+                return
 
     def _remove(self, name: str) -> None:
         try:
